@@ -1,0 +1,57 @@
+# make reproduce [PROFILE=quick]   train, evaluate, run the notebooks, write results/
+# make test | lint | lab | clean
+# Needs Python 3.11 or newer, make and git; the first target that runs installs into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+PROFILE ?= quick
+PYTEST_ARGS ?=
+LAB_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
+
+.DEFAULT_GOAL := help
+.PHONY: help install reproduce test lint lab clean
+
+help:
+	@echo "make reproduce [PROFILE=smoke|quick|laptop|paper]"
+	@echo "                 train every row, evaluate, run the notebooks; look in results/<profile>/"
+	@echo "make test        the tests"
+	@echo "make lint        ruff and mypy"
+	@echo "make lab         JupyterLab on notebooks/"
+	@echo "make install     only make .venv and install the exact versions of requirements.lock"
+	@echo "make clean       remove caches and build leftovers (.venv and results/ stay)"
+
+install: $(STAMP)
+
+# --no-build-isolation: the lock brings setuptools, so nothing is fetched beyond the lock.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "rlqkit needs Python 3.11 or newer, and $(PYTHON) is not:" \
+			"install it, or say which to use, as in 'make PYTHON=/path/to/python3.11'" >&2; \
+		exit 1; }
+	@echo "Installing into $(VENV) (about 7 GB on Linux, where torch brings CUDA; some minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+reproduce: $(STAMP)
+	$(BIN)/python -m rlqkit reproduce --profile $(PROFILE)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy rlqkit/
+
+lab: $(STAMP)
+	$(BIN)/python -m jupyterlab $(LAB_ARGS) notebooks
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

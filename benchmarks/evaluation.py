@@ -1,0 +1,82 @@
+"""Time and peak memory of the evaluation, all three protocols in one pass.
+
+    python benchmarks/evaluation.py           # 1,000 queries × 10,000 gallery images
+    python benchmarks/evaluation.py --last    # LaST's size, 10,176 × 125,353
+
+Features are random around one centre per identity, so that matches rank early but not first.
+Set the thread count outside (OMP_NUM_THREADS): a matmul uses all it is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import sys
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlqkit.metrics import PROTOCOLS, Labels, evaluate_features
+
+SMALL = (1_000, 10_000, 500)
+LAST = (10_176, 125_353, 5_803)
+
+
+def random_set(
+    n: int, centres: NDArray[np.float32], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], Labels]:
+    """n normalised features with labels: 8 cameras, 4 outfits per identity."""
+    identity = rng.integers(0, len(centres), n)
+    labels = Labels(identity, rng.integers(0, 8, n), 4 * identity + rng.integers(0, 4, n))
+    features = rng.standard_normal((n, centres.shape[1]), dtype=np.float32)
+    features += 0.3 * centres[identity]
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    return features, labels
+
+
+def peak_memory_gb() -> float:
+    """Largest resident size of this process so far, in GB (10⁹ bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--last", action="store_true", help="LaST's size: 10,176 × 125,353")
+    parser.add_argument("--dim", type=int, default=512, help="numbers per feature (512)")
+    parser.add_argument("--chunk", type=int, default=256, help="queries per block (256)")
+    parser.add_argument("--repeat", type=int, default=None, help="runs; the fastest is reported")
+    options = parser.parse_args()
+    n_query, n_gallery, n_identity = LAST if options.last else SMALL
+    repeat = options.repeat or (1 if options.last else 3)
+
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((n_identity, options.dim), dtype=np.float32)
+    query_features, query = random_set(n_query, centres, rng)
+    gallery_features, gallery = random_set(n_gallery, centres, rng)
+    before = peak_memory_gb()
+
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        results = evaluate_features(
+            query_features, gallery_features, query, gallery, PROTOCOLS, chunk=options.chunk
+        )
+        seconds.append(time.perf_counter() - start)
+
+    print(f"{n_query} × {n_gallery} × {options.dim}, three protocols, chunk {options.chunk}")
+    print(f"{platform.machine()}, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}")
+    print(f"fastest of {repeat}: {min(seconds):.2f} s")
+    print(f"peak memory: {peak_memory_gb():.2f} GB, of which before the call {before:.2f} GB")
+    for name, result in results.items():
+        print(
+            f"{name:8s} rank-1 {result.rank1:.4f}  mAP {result.mAP:.4f}  "
+            f"skipped {result.n_skipped}"
+        )
+
+
+if __name__ == "__main__":
+    main()

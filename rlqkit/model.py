@@ -1,0 +1,236 @@
+"""The network of RLQ: a shared trunk, two branches for the descriptor, a third for pose.
+
+    image ─ stem ─ layer1 ─ layer2 ─┬─ layer3 ─ layer4 ─ pool ─ BN ─ f1  "clothes" (branch 1, CAL)
+                      │             └─ layer3 ─ layer4 ─ pool ─ BN ─ f2  "identity" (branch 2)
+                      └─ layer2 ─ layer3 ─ layer4 ─ pool ─ BN ──────── f3  "pose" (CAP, training)
+
+Branches are deep copies of the pretrained stages. The last stage has stride 1, so a 384 x 192
+input gives a 24 x 12 map. The descriptor is f1 and f2 side by side; the pose branch and all heads
+are thrown away at test time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlqkit.config import ModelConfig
+from rlqkit.errors import RlqkitError
+
+Branch = Literal["clothes", "identity", "pose"]
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+class GlobalPooling(nn.Module):
+    """Global max and global average pooling side by side, then batch normalisation.
+
+    Input (B, C, h, w), output (B, 2C) in float32. The norm's weight starts at N(1, 0.02).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2 * channels)
+        nn.init.normal_(self.norm.weight, 1.0, 0.02)
+        nn.init.zeros_(self.norm.bias)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = maps if maps.dtype == torch.float64 else maps.float()
+        pooled = torch.cat([maps.amax(dim=(2, 3)), maps.mean(dim=(2, 3))], dim=1)  # (B, 2C)
+        features: Tensor = self.norm(pooled)
+        return features
+
+
+class CosineHead(nn.Module):
+    """Classifier whose logits are cosines: both the features and the class weights are normalised.
+
+    Input (B, D), output (B, C) in -1..1.
+    """
+
+    def __init__(self, dimensions: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, dimensions))
+        nn.init.normal_(self.weight, 0.0, 0.001)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
+
+
+class Network(nn.Module):
+    """Trunk and branches; images in, one feature per branch out.
+
+    Attributes:
+        dimensions: length of each branch's feature (4096 for ResNet-50).
+        descriptor_branches: the branches that make the descriptor, in order.
+    """
+
+    def __init__(self, config: ModelConfig, branches: Sequence[Branch]) -> None:
+        """Builds the network with fresh or pretrained weights.
+
+        Args:
+            config: backbone, its weights and where branches leave the trunk.
+            branches: "clothes", "identity" and "pose", or fewer.
+
+        Raises:
+            RlqkitError: the backbone is unknown or no ResNet, or its weights can't be had.
+        """
+        super().__init__()
+        backbone = _load_backbone(config)
+        _set_last_stride_to_one(backbone.layer4)
+        stem = nn.Sequential(backbone.conv1, backbone.bn1, backbone.act1, backbone.maxpool)
+        split = 0 if config.share_through == "none" else STAGES.index(config.share_through) + 1
+        pose_split = STAGES.index(config.pose_from) + 1
+        self.split, self.pose_split = split, pose_split
+        if "pose" in branches and pose_split > split:
+            raise RlqkitError(
+                f"model.pose_from = {config.pose_from} lies behind model.share_through = "
+                f"{config.share_through}; the pose branch can only leave the shared trunk"
+            )
+        stages = [getattr(backbone, name) for name in STAGES]
+        self.stem = stem if split else nn.Identity()
+        self.trunk = nn.ModuleList(stages[:split])
+        self.branches = nn.ModuleDict()
+        for name in branches:
+            start = pose_split if name == "pose" else split
+            parts = [*([] if split else [stem]), *stages[start:]]
+            self.branches[name] = nn.Sequential(*(copy.deepcopy(part) for part in parts))
+        self.pools = nn.ModuleDict({name: GlobalPooling(backbone.num_features) for name in branches})
+        self.dimensions = 2 * backbone.num_features
+        self.descriptor_branches = tuple(name for name in branches if name != "pose")
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images (B, 3, H, W), normalised, to one (B, D) feature per branch."""
+        maps = {0: self.stem(images)}  # maps behind the stem (0), layer1 (1), layer2 (2), ...
+        for depth, stage in enumerate(self.trunk, start=1):
+            maps[depth] = stage(maps[depth - 1])
+        features = {}
+        for name, branch in self.branches.items():
+            start = self.pose_split if name == "pose" else self.split
+            features[name] = self.pools[name](branch(maps[start]))
+        return features
+
+    def descriptor(self, images: Tensor) -> Tensor:
+        """The test-time feature f1 | f2, (B, 2 D), not normalised; the pose branch is not run."""
+        maps = self.stem(images)
+        for stage in self.trunk:
+            maps = stage(maps)
+        names = self.descriptor_branches
+        return torch.cat([self.pools[name](self.branches[name](maps)) for name in names], dim=1)
+
+
+class Heads(nn.Module):
+    """All classifiers of the training.
+
+    identity_1 on f1, identity_2 on f2, clothes (cosine) on f1, pose on f3, gender on f2. Linear
+    weights start at N(0, 0.001), biases at 0.
+    """
+
+    def __init__(
+        self,
+        dimensions: int,
+        identities: int,
+        clothes: int,
+        branches: Sequence[Branch],
+        pose_clusters: int = 0,
+        gender: bool = False,
+    ) -> None:
+        """Sizes of the heads; ``pose_clusters`` is K, its head has K + 1 classes."""
+        super().__init__()
+        self.identity_1 = _linear_head(dimensions, identities)
+        self.clothes = CosineHead(dimensions, clothes)
+        if "identity" in branches:
+            self.identity_2 = _linear_head(dimensions, identities)
+        if "pose" in branches:
+            self.pose = _linear_head(dimensions, pose_clusters + 1)
+        if gender:
+            self.gender = _linear_head(dimensions, 2)
+
+
+def build_base(config: ModelConfig) -> Network:
+    """The base model: branches "clothes" (f1) and "identity" (f2)."""
+    return Network(config, ("clothes", "identity"))
+
+
+def build_rlq(config: ModelConfig) -> Network:
+    """The network of CAP and RLQ: the base model and the pose branch (f3)."""
+    return Network(config, ("clothes", "identity", "pose"))
+
+
+def build_cal(config: ModelConfig) -> Network:
+    """Vanilla CAL: one branch, whose feature is the descriptor."""
+    return Network(config, ("clothes",))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable scalars."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _linear_head(dimensions: int, classes: int) -> nn.Linear:
+    head = nn.Linear(dimensions, classes)
+    nn.init.normal_(head.weight, 0.0, 0.001)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def _set_last_stride_to_one(stage: nn.Module) -> None:
+    """Keeps the resolution of the last stage, without dilation."""
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.stride = (1, 1)
+        elif isinstance(module, nn.AvgPool2d) and module.stride in (2, (2, 2)):
+            module.kernel_size = module.stride = 1
+
+
+def _load_backbone(config: ModelConfig) -> nn.Module:
+    if config.backbone not in timm.list_models("*resnet*"):
+        raise RlqkitError(
+            f'model.backbone = "{config.backbone}" is no ResNet of timm; try resnet50, resnet18 '
+            "or resnet10t"
+        )
+    changes: dict[str, object] = {"num_classes": 0}
+    if config.channels:
+        changes["channels"] = config.channels
+    if config.stem_width:
+        changes["stem_width"] = config.stem_width
+    pretrained = config.weights == "imagenet"
+    name = config.backbone
+    if pretrained and name == "resnet50":
+        name = "resnet50.tv_in1k"  # torchvision's weights, the paper's start
+    try:
+        backbone = timm.create_model(name, pretrained=pretrained, **changes)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RlqkitError(
+            f'model.backbone = "{name}" with model.weights = "{config.weights}" can\'t be built '
+            f"({reason}); offline, set model.weights to a file of its state dict or to none"
+        ) from error
+    if not all(hasattr(backbone, stage) for stage in ("conv1", "bn1", *STAGES)):
+        raise RlqkitError(f'model.backbone = "{name}" has not the stages of a ResNet; try resnet50')
+    if config.weights not in ("imagenet", "none"):
+        _load_weights(backbone, Path(config.weights))
+    return backbone
+
+
+def _load_weights(backbone: nn.Module, file: Path) -> None:
+    if not file.is_file():
+        raise RlqkitError(
+            f"model.weights = {file} does not exist; give a file of a {type(backbone).__name__} "
+            'state dict, "imagenet" or "none"'
+        )
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        wanted = backbone.state_dict().keys()
+        backbone.load_state_dict({k: v for k, v in state.items() if k in wanted})
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise RlqkitError(
+            f"model.weights = {file} does not fit the backbone ({reason}); give the state dict of "
+            "the same architecture"
+        ) from error
