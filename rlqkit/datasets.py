@@ -237,8 +237,6 @@ def load_wardrobe(root: Path) -> Benchmark:
     sets = {}
     for split in SPLITS:
         rows = (samples["split"] == split).to_numpy()
-        if not rows.any():
-            raise RlqkitError(f"{root / 'samples.csv'} has no image of split '{split}': {RENEW}")
         columns = ["file", "identity", "camera", "clothes", "gender", "height", "width", "mask"]
         sets[split] = ImageSet(
             name=f"{name}/{split}",
@@ -322,6 +320,9 @@ def _read_samples(root: Path) -> pd.DataFrame:
             f"{path}: {samples['file'][row]} is of unknown split '{samples['split'][row]}': "
             f"use one of {', '.join(SPLITS)}"
         )
+    for split in SPLITS:
+        if split not in set(samples["split"]):
+            raise RlqkitError(f"{path} has no image of split '{split}': {RENEW}")
     for column in numbers:
         samples[column] = _whole_numbers(path, samples, column)
     samples["gender"] = _genders(path, samples)

@@ -23,7 +23,7 @@ then subtracted. This is exact and several times quicker than sorting indices of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar, overload
 
@@ -166,7 +166,7 @@ def evaluate_features(
     gallery_features: NDArray[Any] | torch.Tensor,
     query: Any,
     gallery: Any,
-    protocol: Sequence[str],
+    protocol: list[str] | tuple[str, ...],
     chunk: int = ...,
 ) -> dict[str, Retrieval]: ...
 
@@ -176,7 +176,7 @@ def evaluate_features(
     gallery_features: NDArray[Any] | torch.Tensor,
     query: Any,
     gallery: Any,
-    protocol: str | Sequence[str],
+    protocol: str | list[str] | tuple[str, ...],
     chunk: int = 256,
 ) -> Retrieval | dict[str, Retrieval]:
     """CMC and mAP of L2-normalised features under the cosine distance −(q · g).
@@ -189,7 +189,7 @@ def evaluate_features(
         query_features: (n_query, d), rows of norm 1 (see ``flip_descriptor``).
         gallery_features: (n_gallery, d), likewise.
         query, gallery: labels, as in ``evaluate_distances``.
-        protocol: one name, or several to be measured in one pass over the distances.
+        protocol: one name, or a list or tuple of names, measured in one pass over the distances.
         chunk: queries per block.
 
     Returns:
@@ -200,9 +200,8 @@ def evaluate_features(
     """
     if chunk < 1:
         raise RlqkitError(f"chunk is {chunk}; give the queries per block, 1 or more")
-    names = tuple(
-        protocol_name(p) for p in ([protocol] if isinstance(protocol, str) else protocol)
-    )
+    wanted = protocol if isinstance(protocol, list | tuple) else [protocol]
+    names = tuple(protocol_name(name) for name in wanted)
     if not names:
         raise RlqkitError(f"protocol is empty; give one or more of {', '.join(PROTOCOLS)}")
     queries = unit_features(query_features, "query features")
@@ -216,7 +215,7 @@ def evaluate_features(
     gallery_labels = as_labels(gallery, "gallery", len(galleries))
     rows = _distance_rows(queries, galleries, chunk)
     results = _evaluate(rows, query_labels, gallery_labels, names)
-    return results[names[0]] if isinstance(protocol, str) else results
+    return results if wanted is protocol else results[names[0]]
 
 
 def ranked_list(
@@ -347,8 +346,9 @@ def unit_features(features: NDArray[Any] | torch.Tensor, name: str) -> NDArray[n
     if not np.isfinite(norms).all():
         bad = int(np.flatnonzero(~np.isfinite(norms))[0])
         raise RlqkitError(f"{name}, row {bad}: NaN or infinite; check the model that made them")
-    if norms.size and np.abs(norms - 1).max() > NORM_TOLERANCE:
-        bad = int(np.abs(norms - 1).argmax())
+    off = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
+    if len(off):
+        bad = int(off[0])
         raise RlqkitError(
             f"{name}, row {bad}: norm {norms[bad]:.4g} where 1 is needed; L2-normalise them first"
         )
@@ -414,9 +414,7 @@ def _stable_ranks(row: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np
     return ranks
 
 
-def _ranks_without_junk(
-    ranks: NDArray[np.int64], junk: NDArray[np.bool_]
-) -> NDArray[np.int64]:
+def _ranks_without_junk(ranks: NDArray[np.int64], junk: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Ranks of the correct matches once junk is gone, ascending: each moves up by junk ahead."""
     hits = np.sort(ranks[~junk])
     return hits - np.searchsorted(np.sort(ranks[junk]), hits)

@@ -1,0 +1,49 @@
+"""From images to descriptors: the image and its mirror, summed and normalised."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rlqkit.metrics import flip_descriptor
+from rlqkit.model import Network
+
+
+def extract_descriptors(
+    network: Network,
+    images: Dataset[Tensor],
+    fabric: Fabric,
+    batch: int = 128,
+    workers: int = 0,
+    channels_last: bool = False,
+) -> NDArray[np.float32]:
+    """Test descriptors of a data set, in its order.
+
+    Args:
+        network: put into eval mode for the extraction, then back into the mode it was in.
+        images: data set of normalised images (3, H, W).
+        fabric: device and precision.
+        batch: images of a forward pass.
+        workers: processes that prepare images.
+        channels_last: memory layout of the batches.
+
+    Returns:
+        (n, D) float32, rows of norm 1, D over all descriptor branches.
+    """
+    was_training = network.training
+    network.eval()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    parts = []
+    loader: DataLoader[Tensor] = DataLoader(images, batch_size=batch, num_workers=workers)
+    with torch.inference_mode(), fabric.autocast():
+        for images_of_batch in loader:
+            x = images_of_batch.to(fabric.device, memory_format=layout)
+            plain, mirrored = network.descriptor(x), network.descriptor(x.flip(3))
+            parts.append(flip_descriptor(plain.float(), mirrored.float()).cpu())
+    network.train(was_training)
+    descriptors: NDArray[np.float32] = torch.cat(parts).numpy()
+    return descriptors

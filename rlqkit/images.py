@@ -1,0 +1,479 @@
+"""From files to tensors: reading, augmentation, and the data sets that training draws from.
+
+A training image goes through: degradation (if any, at native size) - recolouring (if any) -
+resize - random crop - flip - normalise - random erasing. An image to be evaluated goes through
+resize and normalise only. All draws come from `SeedPolicy`, so the tensors do not depend on the
+number of workers. Sizes are (height, width), as in the paper's 384x192.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from rlqkit.degradations import KINDS, PAPER_SEVERITY, Severity, degrade, draw_kind, mix_shares
+from rlqkit.errors import RlqkitError
+from rlqkit.randomness import SeedPolicy, generator
+from rlqkit.recolouring import (
+    Recolouring,
+    draw_colours,
+    recolour,
+    recolour_outfit,
+    recoloured_class,
+)
+from rlqkit.sampling import Draw
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+SHIRT, TROUSERS = 1, 2
+"""Bits of a clothes mask: 0 neither, 1 shirt, 2 trousers, 3 where both masks overlap."""
+
+# Copies of an image that have their own random draws; external copies share none with target
+# copies of the same index.
+AS_IT_IS, RECOLOURED, EXTERNAL_HQ, EXTERNAL_LQ, SOURCE = range(5)
+
+# Normalised value of each of the 256 levels, by channel: (3, 256), in float32 throughout.
+_LEVELS = (
+    np.arange(256, dtype=np.float32) / np.float32(255)
+    - np.array(IMAGENET_MEAN, np.float32)[:, None]
+) / np.array(IMAGENET_STD, np.float32)[:, None]
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """Read an image file as RGB: uint8 (H, W, 3).
+
+    Raises RlqkitError naming the file if it is missing, empty, cut off or no image.
+    """
+    return np.asarray(_open(path, lambda image: image.convert("RGB")))
+
+
+def read_mask(path: str | Path) -> NDArray[np.uint8]:
+    """Read a mask file: uint8 (H, W) with the stored values (palette indices, not colours).
+
+    Raises RlqkitError naming the file if it is missing, empty, cut off or no image.
+    """
+    plain = _open(path, lambda image: image if image.mode in "1LP" else image.convert("L"))
+    return np.asarray(plain).astype(np.uint8)
+
+
+def read_mask_pair(paths: tuple[str | Path, str | Path]) -> NDArray[np.uint8]:
+    """Read separate (shirt, trousers) masks, any value above 0 meaning "inside", as one mask.
+
+    Returns uint8 (H, W) of the bits SHIRT and TROUSERS. Raises RlqkitError for unreadable files
+    or sizes that differ.
+    """
+    shirt, trousers = (read_mask(path) for path in paths)
+    if shirt.shape != trousers.shape:
+        raise RlqkitError(
+            f"{paths[0]} is {shirt.shape}, {paths[1]} is {trousers.shape}: masks must be of one size"
+        )
+    return SHIRT * (shirt > 0).astype(np.uint8) + TROUSERS * (trousers > 0).astype(np.uint8)
+
+
+def _open(path: str | Path, use: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return use(image)
+    except FileNotFoundError:
+        raise RlqkitError(f"{path} is missing: check the data set's folder") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        reason = str(error).replace(str(path), "file").splitlines() or [type(error).__name__]
+        raise RlqkitError(
+            f"{path} cannot be read as an image ({reason[0]}): copy or extract it again"
+        ) from None
+
+
+def to_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+    """The test view: bilinear resize to (height, width), ImageNet-normalised.
+
+    image: uint8 (H, W, 3). Returns float32 (3, height, width).
+    """
+    return torch.from_numpy(_normalised(_resized(image, size)))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training image; the defaults are the paper's."""
+
+    crop_probability: float = 0.5
+    """Chance to enlarge the resized image and cut a random window of the input size."""
+    crop_enlarge: float = 1.125
+    """Factor of that enlargement."""
+    flip_probability: float = 0.5
+    """Chance to mirror left and right."""
+    erase_probability: float = 0.5
+    """Chance to fill a random rectangle."""
+    erase_area: tuple[float, float] = (0.02, 0.4)
+    """Share of the image that the rectangle covers."""
+    erase_aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    """Height over width of the rectangle, drawn uniformly (so it is upright more often)."""
+    erase_fill: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
+    """What it is filled with, by channel. Filled after normalisation, as published, so it is a
+    slightly bright grey and not the mean colour."""
+
+    def __post_init__(self) -> None:
+        for name in ("crop_probability", "flip_probability", "erase_probability"):
+            _check_probability(f"augmentation.{name}", getattr(self, name))
+        if not 1 <= self.crop_enlarge < math.inf:
+            raise RlqkitError(f"augmentation.crop_enlarge = {self.crop_enlarge}: give at least 1")
+        for name in ("erase_area", "erase_aspect"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high < math.inf:
+                raise RlqkitError(f"augmentation.{name} = {(low, high)}: give 0 < low <= high")
+
+
+PAPER_AUGMENTATION = Augmentation()
+
+
+def train_view(
+    image: NDArray[np.uint8],
+    size: tuple[int, int],
+    augment: np.random.Generator,
+    torch_draws: np.random.Generator,
+    settings: Augmentation = PAPER_AUGMENTATION,
+) -> Tensor:
+    """One augmented view: resize, crop, flip, normalise, erase.
+
+    image: uint8 (H, W, 3), size: (height, width). `augment` draws crop and erasing,
+    `torch_draws` the flip (see `SeedPolicy`). Returns float32 (3, height, width).
+    """
+    pixels = _cropped(_resized(image, size), augment, settings)
+    if torch_draws.random() < settings.flip_probability:
+        pixels = pixels[:, ::-1]
+    tensor = _normalised(pixels)
+    _erase(tensor, augment, settings)
+    return torch.from_numpy(tensor)
+
+
+def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    return Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _cropped(
+    image: Image.Image, rng: np.random.Generator, settings: Augmentation
+) -> NDArray[np.uint8]:
+    if rng.random() >= settings.crop_probability:
+        return np.asarray(image)
+    width, height = image.size
+    wide, high = round(width * settings.crop_enlarge), round(height * settings.crop_enlarge)
+    large = np.asarray(image.resize((wide, high), Image.Resampling.BILINEAR))
+    # A rounded uniform draw, as published: the outermost windows are half as likely.
+    left = round(rng.uniform(0, wide - width))
+    top = round(rng.uniform(0, high - height))
+    return large[top : top + height, left : left + width]
+
+
+def _normalised(image: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 (H, W, 3) to ImageNet-normalised float32 (3, H, W)."""
+    pixels = np.asarray(image)
+    result = np.empty((3, *pixels.shape[:2]), np.float32)
+    for channel in range(3):
+        np.take(_LEVELS[channel], pixels[..., channel], out=result[channel], mode="clip")
+    return result
+
+
+def _erase(tensor: NDArray[np.float32], rng: np.random.Generator, settings: Augmentation) -> None:
+    """Fill one random rectangle of a (3, H, W) tensor, in place; up to 100 tries to fit one."""
+    if rng.random() >= settings.erase_probability:
+        return
+    _, height, width = tensor.shape
+    for _ in range(100):
+        area = rng.uniform(*settings.erase_area) * height * width
+        aspect = rng.uniform(*settings.erase_aspect)
+        high, wide = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if high < height and wide < width:
+            top = int(rng.integers(height - high, endpoint=True))
+            left = int(rng.integers(width - wide, endpoint=True))
+            fill = np.array(settings.erase_fill, np.float32)[:, None, None]
+            tensor[:, top : top + high, left : left + wide] = fill
+            return
+
+
+class ImageStore:
+    """A list of image files as arrays; decoded images stay in memory up to a budget.
+
+    The budget is filled once, when the store is made, in the order of the files: worker
+    processes that are forked later share that memory. Other images are read when asked for.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Any],
+        cache_megabytes: float = 1024,
+        read: Callable[[Any], NDArray[np.uint8]] = read_image,
+    ) -> None:
+        """files: what `read` takes: paths for `read_image` and `read_mask`, (shirt, trousers)
+        pairs for `read_mask_pair`. cache_megabytes: budget in 10^6 bytes, 0 for none. Raises
+        RlqkitError for an unreadable file, now if it is to be kept, otherwise when it is read.
+        """
+        self.files = list(files)
+        self.read = read
+        self.kept: list[NDArray[np.uint8]] = []
+        budget = cache_megabytes * 1e6
+        for file in self.files if budget > 0 else []:
+            image = read(file)
+            budget -= image.nbytes
+            if budget < 0:
+                break
+            image.flags.writeable = False
+            self.kept.append(image)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        return self.kept[index] if index < len(self.kept) else self.read(self.files[index])
+
+
+class TargetImages(Dataset[dict[str, Tensor]]):
+    """Labelled training images, each as it is and, with `recolouring`, once recoloured.
+
+    Indexed by a `Draw`; an item is a dict of tensors, V = 2 with recolouring, else 1:
+    images (V, 3, height, width) float32; clothes (V,); identity, index and, where given, gender
+    and pose: scalars. All labels int64.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        identity: ArrayLike,
+        clothes: ArrayLike,
+        *,
+        size: tuple[int, int],
+        policy: SeedPolicy,
+        gender: ArrayLike | None = None,
+        pose: ArrayLike | None = None,
+        recolouring: Recolouring | None = None,
+        masks: ImageStore | None = None,
+        faulty: ArrayLike | None = None,
+        lq_augmentation: float = 0.0,
+        severity: Severity = PAPER_SEVERITY,
+        mix: str | Sequence[float] = "unspecified",
+        augmentation: Augmentation = PAPER_AUGMENTATION,
+    ) -> None:
+        """identity, clothes, gender, pose: (n,) integer labels. masks: (H, W) of the bits SHIRT
+        and TROUSERS for each image. faulty: (n,) bool; such an image gets one colour wherever
+        its mask is not 0. lq_augmentation: probability that the source image is degraded first
+        (with `severity` and `mix`), so that both copies show the same damage.
+        Raises RlqkitError if numbers of entries differ or recolouring has no masks.
+        """
+        self.store, self.masks, self.size, self.policy = store, masks, size, policy
+        self.identity = _labels("identity", identity, store)
+        self.clothes = _labels("clothes", clothes, store)
+        self.shared = {"identity": self.identity}
+        if gender is not None:
+            self.shared["gender"] = _labels("gender", gender, store)
+        if pose is not None:
+            self.shared["pose"] = _labels("pose", pose, store)
+        self.recolouring = recolouring
+        if recolouring is not None and masks is None:
+            raise RlqkitError("recolouring needs clothes masks: give them, or set it off")
+        if masks is not None and len(masks) != len(store):
+            raise RlqkitError(f"{len(masks)} masks for {len(store)} images: give one each")
+        none_faulty = np.zeros(len(store), np.int64)
+        self.faulty = none_faulty if faulty is None else _labels("faulty", faulty, store)
+        _check_probability("lq_augmentation", lq_augmentation)
+        self.lq_augmentation, self.severity, self.mix = lq_augmentation, severity, mix_shares(mix)
+        self.augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        index = draw.index
+        image = self._source(draw)
+        views, clothes = [self._view(image, draw, AS_IT_IS)], [int(self.clothes[index])]
+        if self.recolouring is not None:
+            augment = _draws(self.policy, "augment", draw, RECOLOURED)
+            copy, label = self._recoloured(image, index, augment, self.recolouring)
+            views.append(self._view(copy, draw, RECOLOURED, augment))
+            clothes.append(label)
+        item = {name: torch.tensor(labels[index]) for name, labels in self.shared.items()}
+        item |= {"images": torch.stack(views), "clothes": torch.tensor(clothes)}
+        return item | {"index": torch.tensor(index)}
+
+    def _source(self, draw: Draw) -> NDArray[np.uint8]:
+        image = self.store[draw.index]
+        if self.lq_augmentation == 0:
+            return image
+        rng = _draws(self.policy, "augment", draw, SOURCE)
+        if rng.random() >= self.lq_augmentation:
+            return image
+        sigma = _draws(self.policy, "torch", draw, SOURCE)
+        return degrade(image, draw_kind(self.mix, rng), self.severity, rng, sigma)
+
+    def _view(
+        self,
+        image: NDArray[np.uint8],
+        draw: Draw,
+        view: int,
+        augment: np.random.Generator | None = None,
+    ) -> Tensor:
+        augment = augment or _draws(self.policy, "augment", draw, view)
+        flip = _draws(self.policy, "torch", draw, view)
+        return train_view(image, self.size, augment, flip, self.augmentation)
+
+    def _recoloured(
+        self,
+        image: NDArray[np.uint8],
+        index: int,
+        rng: np.random.Generator,
+        how: Recolouring,
+    ) -> tuple[NDArray[np.uint8], int]:
+        """The image in other colours, and its clothes class."""
+        mask = self._mask(index, image.shape[:2])
+        shirt, trousers = draw_colours(rng, how.colours)
+        if self.faulty[index]:
+            trousers = shirt
+            copy = recolour_outfit(image, mask > 0, shirt)
+        else:
+            on_shirt, on_trousers = mask & SHIRT > 0, mask & TROUSERS > 0
+            copy = recolour(image, on_shirt, on_trousers, shirt, trousers, how.overlap)
+        identity = int(self.identity[index])
+        classes = how.original_classes
+        return copy, recoloured_class(
+            classes, identity, trousers, shirt, how.colours, how.groups
+        )
+
+    def _mask(self, index: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        assert self.masks is not None  # checked when the data set was made
+        mask = self.masks[index]
+        name = self.masks.files[index]
+        if mask.max(initial=0) > SHIRT + TROUSERS:
+            raise RlqkitError(f"{name} has mask values above 3: use 0, 1 shirt, 2 trousers, 3 both")
+        native = self.store[index].shape[:2]
+        if mask.shape != native:
+            raise RlqkitError(f"{name} is {mask.shape}, its image {native}: sizes must agree")
+        if mask.shape != shape:  # the source was pixelated
+            resized = Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST)
+            mask = np.asarray(resized)
+        return mask
+
+
+class ExternalImages(Dataset[dict[str, Tensor]]):
+    """External images without labels: an HQ view and an independently augmented LQ view.
+
+    Indexed by a `Draw`; an item is a dict of hq and lq, float32 (3, height, width), and index.
+    The LQ view is degraded at native size, then cropped, flipped and erased with its own draws,
+    so the two are not aligned.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        *,
+        size: tuple[int, int],
+        policy: SeedPolicy,
+        severity: Severity = PAPER_SEVERITY,
+        mix: str | Sequence[float] = "unspecified",
+        augmentation: Augmentation = PAPER_AUGMENTATION,
+    ) -> None:
+        """mix: by the name of the *target* data set, see `degradations.MIXES`."""
+        self.store, self.size, self.policy = store, size, policy
+        self.severity, self.mix, self.augmentation = severity, mix_shares(mix), augmentation
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        image = self.store[draw.index]
+        views = {}
+        for name, view in (("hq", EXTERNAL_HQ), ("lq", EXTERNAL_LQ)):
+            augment = _draws(self.policy, "augment", draw, view)
+            torch_draws = _draws(self.policy, "torch", draw, view)
+            if name == "lq":
+                kind = draw_kind(self.mix, augment)
+                image = degrade(image, kind, self.severity, augment, torch_draws)
+            views[name] = train_view(image, self.size, augment, torch_draws, self.augmentation)
+        return views | {"index": torch.tensor(draw.index)}
+
+
+class EvaluationImages(Dataset[dict[str, Tensor]]):
+    """Images to be described: resized and normalised, as they are or degraded, never augmented.
+
+    Indexed by an int; an item is a dict of images (3, height, width) float32, and index. The
+    damage to image i depends on (seed, i, degradation) alone, so every model sees the same.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        *,
+        size: tuple[int, int],
+        degradation: str | None = None,
+        severity: Severity = PAPER_SEVERITY,
+        mix: str | Sequence[float] = "unspecified",
+        seed: int = 0,
+    ) -> None:
+        """degradation: None, one of `degradations.KINDS`, or "mixed" for kinds drawn by `mix`.
+        Raises RlqkitError for anything else."""
+        if degradation not in (None, "mixed", *KINDS):
+            raise RlqkitError(
+                f"degradation {degradation!r} is unknown: use none, mixed, {', '.join(KINDS)}"
+            )
+        self.store, self.size, self.degradation = store, size, degradation
+        self.severity, self.mix, self.seed = severity, mix_shares(mix), seed
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def source(self, index: int) -> NDArray[np.uint8]:
+        """Image `index` at native size, degraded as configured: uint8 (H, W, 3)."""
+        image = self.store[index]
+        if self.degradation is None:
+            return image
+        number = ("mixed", *KINDS).index(self.degradation)
+        rng = generator(self.seed, "evaluation", index, number)
+        kind = draw_kind(self.mix, rng) if self.degradation == "mixed" else self.degradation
+        return degrade(image, kind, self.severity, rng)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"images": to_tensor(self.source(index), self.size), "index": torch.tensor(index)}
+
+
+def collate_target(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Batch B items of `TargetImages`: all entries have B * V rows, in the order
+    s0, s0-recoloured, s1, s1-recoloured, ...; identity, gender, pose and index are repeated.
+    """
+    images = torch.stack([item["images"] for item in items])  # (B, V, 3, H, W)
+    batch = {"images": images.flatten(0, 1)}
+    batch["clothes"] = torch.stack([item["clothes"] for item in items]).flatten()
+    for name in items[0].keys() - batch.keys():
+        labels = torch.stack([item[name] for item in items])
+        batch[name] = labels.repeat_interleave(images.shape[1])
+    return batch
+
+
+def collate_external(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Batch B items of `ExternalImages`: hq and lq (B, 3, H, W), index (B,)."""
+    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
+def _draws(policy: SeedPolicy, stream: str, draw: Draw, view: int) -> np.random.Generator:
+    return policy.draws(stream, draw.epoch, draw.position, draw.index, view, draw.repeat)
+
+
+def _labels(name: str, values: ArrayLike, store: ImageStore) -> NDArray[np.int64]:
+    labels = np.asarray(values)
+    if labels.shape != (len(store),):
+        raise RlqkitError(f"{name} labels have shape {labels.shape}: give one for each of the "
+                          f"{len(store)} images")
+    return labels.astype(np.int64)
+
+
+def _check_probability(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise RlqkitError(f"{name} = {value}: give a probability from 0 to 1")

@@ -1,0 +1,82 @@
+"""Rebuilds the weights behind the golden numbers, which are a rule and not a file.
+
+Every weight of the released architecture is a hash of its name and position, so that a 276 MB
+checkpoint need not be stored. The names are those of the released code; ``released_name`` maps
+ours to them.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+BRANCH_NUMBER = {"clothes": 1, "identity": 2, "pose": 3}
+RELEASED_HEADS = {
+    "identity_1": "classifier/classifier.",
+    "identity_2": "model/identity_classifier.classifier.",
+    "pose": "model/identity_classifier2.classifier.",
+    "gender": "extra_classifier/classifier.",
+    "clothes": "clothes_classifier/",
+}
+
+
+def released_name(name: str) -> str:
+    """Name of a weight in the released code, as ``<module>/<key>``, from its name here."""
+    room, *rest = name.split(".")
+    if room == "stem":
+        return "model/common." + ".".join(rest)
+    if room == "trunk":  # the stem fills places 0-3 of the released trunk
+        return f"model/common.{int(rest[0]) + 4}." + ".".join(rest[1:])
+    if room == "branches":
+        return f"model/branch{BRANCH_NUMBER[rest[0]]}." + ".".join(rest[1:])
+    if room == "pools":
+        return f"model/bn{BRANCH_NUMBER[rest[0]]}.{rest[-1]}"
+    return RELEASED_HEADS[room] + rest[-1]
+
+
+def hashed_uniforms(key: str, count: int) -> NDArray[np.float64]:
+    """``count`` numbers in [0, 1) from a 64-bit mixing of position and CRC of the key."""
+    golden_ratio, first, second = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+    with np.errstate(over="ignore"):
+        bits = np.arange(count, dtype=np.uint64)
+        bits += np.uint64(zlib.crc32(key.encode()) << 32) + np.uint64(golden_ratio)
+        for shift, factor in ((30, first), (27, second)):
+            bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+        bits ^= bits >> np.uint64(31)
+    return (bits >> np.uint64(40)) / 2.0**24
+
+
+def golden_value(key: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """The weight of that released name; spread and centre follow from its kind."""
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    v = (2 * hashed_uniforms(key, int(np.prod(shape))) - 1).reshape(shape)
+    if key.endswith("running_mean"):
+        v = 0.1 * v
+    elif key.endswith("running_var"):
+        v = 1 + 0.2 * v
+    elif len(shape) == 4:
+        v = np.sqrt(6 / np.prod(shape[1:])) * v
+    elif key.endswith(("classifier.weight", "classifier.bias")):
+        v = 0.02 * v
+    elif len(shape) == 1:
+        v = 1 + 0.1 * v if key.endswith(".weight") else 0.1 * v
+    return v.astype(np.float32)
+
+
+def fill(module: nn.Module, prefix: str = "") -> None:
+    """Gives every weight and buffer of a module its golden value.
+
+    Args:
+        module: a ``Network`` or ``Heads`` of the released sizes.
+        prefix: put before the released name, such as "teacher_".
+    """
+    state = {}
+    for name, old in module.state_dict().items():
+        value = golden_value(prefix + released_name(name), tuple(old.shape))
+        state[name] = torch.from_numpy(np.asarray(value))
+    module.load_state_dict(state)

@@ -1,0 +1,198 @@
+"""The ground the kit stands on: pins, environment, make, continuous checks, citation."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import rlqkit
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK_LINES = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+LOCKED = [Requirement(line) for line in LOCK_LINES if line and not line.startswith("#")]
+
+
+def pinned() -> dict[str, Version]:
+    """Name -> exact version, of every line of the lock."""
+    pins = {}
+    for requirement in LOCKED:
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==" and "*" not in specifier.version, requirement
+        pins[canonicalize_name(requirement.name)] = Version(specifier.version)
+    return pins
+
+
+def asked_for() -> list[Requirement]:
+    """What pyproject.toml asks for to run and to develop (the extra `render` isn't locked)."""
+    project = PYPROJECT["project"]
+    return [
+        Requirement(text)
+        for text in project["dependencies"] + project["optional-dependencies"]["dev"]
+    ]
+
+
+def test_lock_is_exact_and_plain() -> None:
+    names = [canonicalize_name(requirement.name) for requirement in LOCKED]
+    assert len(names) == len(set(names)) == len(pinned())
+    for requirement in LOCKED:
+        assert requirement.url is None and not requirement.extras
+        assert str(requirement.marker) in ("None", 'sys_platform == "linux"')
+    text = "\n".join(LOCK_LINES)
+    assert not re.search(r"://|--|\bfile:|@", text.replace("# --", ""))
+
+
+def test_lock_satisfies_pyproject() -> None:
+    pins = pinned()
+    for requirement in asked_for():
+        version = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement} but {version} locked"
+
+
+def test_lock_is_where_the_lower_bounds_came_from() -> None:
+    """Each bound of pyproject.toml is the version that was tried: raise both together."""
+    pins = pinned()
+    for requirement in asked_for():
+        (specifier,) = requirement.specifier
+        assert Version(specifier.version) == pins[canonicalize_name(requirement.name)], requirement
+
+
+def test_torch_and_torchvision_belong_together() -> None:
+    pins = pinned()
+    assert (str(pins["torch"]), str(pins["torchvision"])) == ("2.14.1", "0.29.1")
+
+
+def test_lock_is_complete() -> None:
+    """Everything that a locked package needs on this system is locked too."""
+    pins = pinned()
+    for name in pins:
+        try:
+            needed = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # not for this system
+            continue
+        for requirement in map(Requirement, needed):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(requirement.name) in pins, f"{name} needs {requirement}"
+
+
+def test_environment_is_python_and_the_lock() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["channels"] == ["conda-forge"]
+    python, pip, block = environment["dependencies"]
+    assert pip == "pip" and block == {"pip": ["-r requirements.lock", "-e ."]}
+    name, version = python.split("=")
+    assert name == "python"
+    assert PYPROJECT["project"]["requires-python"] == f">={version}"
+    assert f"(Python {version}, " in LOCK_LINES[0]
+
+
+def test_version_is_the_same_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == rlqkit.__version__
+    assert PYPROJECT["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "rlqkit.__version__"
+
+
+def test_citation_names_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    paper = citation["preferred-citation"]
+    assert paper["title"].startswith("Coarse Attribute Prediction with Task Agnostic Distillation")
+    assert [author["family-names"] for author in paper["authors"]] == ["Pathak", "Rawat"]
+    assert (paper["year"], paper["url"]) == (2025, "https://arxiv.org/abs/2505.12580")
+    assert citation["license"] == PYPROJECT["project"]["license"] == "Apache-2.0"
+
+
+def test_profiles_are_packaged() -> None:
+    (glob,) = PYPROJECT["tool"]["setuptools"]["package-data"]["rlqkit"]
+    found = {path.stem for path in (ROOT / "rlqkit").glob(glob)}
+    assert found >= {"smoke", "quick", "laptop", "paper"}
+
+
+# ------------------------------------------------------------------------------- make and checks
+
+
+@pytest.fixture
+def installed_copy(tmp_path: Path) -> Path:
+    """A folder with the Makefile in which everything seems to be installed already."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    for name in ("requirements.lock", "pyproject.toml", "Makefile"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".installed").touch()
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--no-print-directory", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_make_reproduce_runs_the_profile(installed_copy: Path) -> None:
+    command = ".venv/bin/python -m rlqkit reproduce --profile {}\n"
+    assert make(installed_copy, "-n", "reproduce").stdout == command.format("quick")
+    assert make(installed_copy, "-n", "reproduce", "PROFILE=smoke").stdout == command.format(
+        "smoke"
+    )
+
+
+@pytest.mark.parametrize("target", ["reproduce", "test", "lint", "lab"])
+@pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml", ".venv"])
+def test_make_installs_from_the_lock_when_needed(
+    installed_copy: Path, target: str, changed: str
+) -> None:
+    lines = "pip install --disable-pip-version-check"
+    assert lines not in make(installed_copy, "-n", target).stdout
+    if changed == ".venv":
+        shutil.rmtree(installed_copy / ".venv")
+    else:
+        stamp = installed_copy / ".venv" / ".installed"
+        newer = stamp.stat().st_mtime + 10
+        os.utime(installed_copy / changed, (newer, newer))
+    dry_run = make(installed_copy, "-n", target).stdout
+    assert re.search(r"pip install .*-r requirements\.lock\n", dry_run)
+    assert re.search(r"pip install .*--no-deps --no-build-isolation -e \.\n", dry_run)
+
+
+def test_make_refuses_an_old_python(installed_copy: Path) -> None:
+    shutil.rmtree(installed_copy / ".venv")
+    old = installed_copy / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    old.chmod(0o755)
+    for python in (str(old), str(installed_copy / "none-at-all")):
+        done = make(installed_copy, "test", f"PYTHON={python}")
+        assert done.returncode != 0
+        assert f"rlqkit needs Python 3.11 or newer, and {python} is not" in done.stderr
+        assert not (installed_copy / ".venv").exists()
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=False).returncode == 0
+    assert "set -euo pipefail" in script
+    assert script.splitlines()[-3:] == ["rm -rf .venv", "make lint", "make test"]
+    assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_results_are_kept_but_no_weights(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    run = "results/quick/runs/base"
+    ignored = [f"{run}/last.pt", f"{run}/model.safetensors", ".venv/x", "rlqkit.egg-info/x"]
+    kept = [f"{run}/metrics.json", f"{run}/per_query.parquet", "results/quick/00_tour.ipynb"]
+    check = subprocess.run(
+        ["git", "-C", str(tmp_path), "check-ignore", *ignored, *kept],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert check.stdout.split() == ignored
