@@ -63,7 +63,7 @@ def pose_vector(
     _check_kind(kind)
     frame = scale_joints(joints, image_size).astype(np.float64)
     first, second = np.array(LIMBS).T
-    difference = frame[second] - frame[first]
+    difference = frame[first] - frame[second]  # from the second joint to the first
     parts = {
         "C": frame.ravel(),
         "L": np.sqrt((difference**2).sum(1)),
@@ -186,7 +186,9 @@ def gender_labels(
             raise RlqkitError(f"identity {identity} has no gender label: add it to the table")
         label = table[identity]
         if isinstance(label, str) or _as_number(label) not in (0, 1):
-            raise RlqkitError(f"identity {identity} has gender {label!r}: use 1 (male) or 0 (female)")
+            raise RlqkitError(
+                f"identity {identity} has gender {label!r}: use 1 (male) or 0 (female)"
+            )
         labels.append(int(_as_number(label)))
     return np.array(labels, np.int64)
 

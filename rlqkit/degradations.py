@@ -82,6 +82,11 @@ PAPER_SEVERITY = Severity()
 SMALL_INPUT_SEVERITY = Severity(
     short_side=(8, 24), motion_size=(8, 19), gaussian_kernel=None, gaussian_sigma=(1.0, 4.0)
 )
+SEVERITIES: dict[str, Severity] = {
+    "paper": PAPER_SEVERITY,
+    "small-input": SMALL_INPUT_SEVERITY,
+}
+"""Named ranges, as the configuration calls them."""
 
 
 def pixelate(image: ImageArray, short_side: int) -> ImageArray:

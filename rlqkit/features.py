@@ -7,15 +7,16 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from rlqkit.images import EvaluationImages
 from rlqkit.metrics import flip_descriptor
 from rlqkit.model import Network
 
 
 def extract_descriptors(
     network: Network,
-    images: Dataset[Tensor],
+    images: EvaluationImages,
     fabric: Fabric,
     batch: int = 128,
     workers: int = 0,
@@ -25,7 +26,7 @@ def extract_descriptors(
 
     Args:
         network: put into eval mode for the extraction, then back into the mode it was in.
-        images: data set of normalised images (3, H, W).
+        images: what to describe, already degraded where it should be.
         fabric: device and precision.
         batch: images of a forward pass.
         workers: processes that prepare images.
@@ -38,10 +39,10 @@ def extract_descriptors(
     network.eval()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     parts = []
-    loader: DataLoader[Tensor] = DataLoader(images, batch_size=batch, num_workers=workers)
+    loader: DataLoader[dict[str, Tensor]] = DataLoader(images, batch_size=batch, num_workers=workers)
     with torch.inference_mode(), fabric.autocast():
-        for images_of_batch in loader:
-            x = images_of_batch.to(fabric.device, memory_format=layout)
+        for items in loader:
+            x = items["images"].to(fabric.device, memory_format=layout)
             plain, mirrored = network.descriptor(x), network.descriptor(x.flip(3))
             parts.append(flip_descriptor(plain.float(), mirrored.float()).cpu())
     network.train(was_training)

@@ -76,7 +76,7 @@ def read_mask_pair(paths: tuple[str | Path, str | Path]) -> NDArray[np.uint8]:
     shirt, trousers = (read_mask(path) for path in paths)
     if shirt.shape != trousers.shape:
         raise RlqkitError(
-            f"{paths[0]} is {shirt.shape}, {paths[1]} is {trousers.shape}: masks must be of one size"
+            f"{paths[0]} is {shirt.shape}, {paths[1]} is {trousers.shape}: sizes must agree"
         )
     return SHIRT * (shirt > 0).astype(np.uint8) + TROUSERS * (trousers > 0).astype(np.uint8)
 
@@ -101,6 +101,11 @@ def to_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     image: uint8 (H, W, 3). Returns float32 (3, height, width).
     """
     return torch.from_numpy(_normalised(_resized(image, size)))
+
+
+def _check_probability(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise RlqkitError(f"{name} = {value}: give a probability from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -342,11 +347,11 @@ class TargetImages(Dataset[dict[str, Tensor]]):
         else:
             on_shirt, on_trousers = mask & SHIRT > 0, mask & TROUSERS > 0
             copy = recolour(image, on_shirt, on_trousers, shirt, trousers, how.overlap)
-        identity = int(self.identity[index])
-        classes = how.original_classes
-        return copy, recoloured_class(
-            classes, identity, trousers, shirt, how.colours, how.groups
+        person = int(self.identity[index])
+        label = recoloured_class(
+            how.original_classes, person, trousers, shirt, how.colours, how.groups
         )
+        return copy, label
 
     def _mask(self, index: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         assert self.masks is not None  # checked when the data set was made
@@ -358,7 +363,8 @@ class TargetImages(Dataset[dict[str, Tensor]]):
         if mask.shape != native:
             raise RlqkitError(f"{name} is {mask.shape}, its image {native}: sizes must agree")
         if mask.shape != shape:  # the source was pixelated
-            resized = Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST)
+            size = (shape[1], shape[0])
+            resized = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
             mask = np.asarray(resized)
         return mask
 
@@ -469,11 +475,7 @@ def _draws(policy: SeedPolicy, stream: str, draw: Draw, view: int) -> np.random.
 def _labels(name: str, values: ArrayLike, store: ImageStore) -> NDArray[np.int64]:
     labels = np.asarray(values)
     if labels.shape != (len(store),):
-        raise RlqkitError(f"{name} labels have shape {labels.shape}: give one for each of the "
-                          f"{len(store)} images")
+        raise RlqkitError(
+            f"{name} labels have shape {labels.shape}: give one for each of the {len(store)} images"
+        )
     return labels.astype(np.int64)
-
-
-def _check_probability(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise RlqkitError(f"{name} = {value}: give a probability from 0 to 1")

@@ -172,9 +172,7 @@ def _position(colour: str, colours: Sequence[str], count: int) -> int:
     return names.index(colour) * count // len(names)
 
 
-def _region(
-    mask: NDArray[np.generic], image: NDArray[np.uint8], name: str
-) -> NDArray[np.uint8]:
+def _region(mask: NDArray[np.generic], image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise RlqkitError(f"image is {image.dtype} {image.shape}: give uint8 (height, width, 3)")
     if mask.shape != image.shape[:2]:

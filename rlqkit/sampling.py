@@ -25,7 +25,7 @@ class Draw(NamedTuple):
     """From 0."""
     position: int
     """Place in this process's epoch, from 0."""
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     """Of the image in its data set."""
     repeat: int = 0
     """How often this image came before in this process's epoch."""

@@ -61,6 +61,8 @@ class BodyFields:
     """(V, 3) position relative to the middle of the ears, in units of the ear distance."""
     scalp: np.ndarray
     """(V,) above 0 where hair grows, growing with the distance from the hairline."""
+    edge_length: np.ndarray
+    """(V,) mean distance to the neighbours, metres: small where the mesh holds fine detail."""
     eye: np.ndarray
     """(V,) 1 on the eyeballs."""
     eye_local: np.ndarray
@@ -242,10 +244,18 @@ class BodyModel:
             neck=f32(self._bone_share(("neck",))),
             head_local=f32(local),
             scalp=f32(_scalp_field(local, float(eye_local[2]), head)),
+            edge_length=f32(self._edge_length(points)),
             eye=eye,
             eye_local=eye_local,
             nose_local=(joints[0] - ears) / ear_distance,
         )
+
+    def _edge_length(self, points: np.ndarray) -> np.ndarray:
+        """Return (V,) the mean distance from each vertex to its neighbours."""
+        rows, columns = self.smoothing.nonzero()
+        lengths = np.linalg.norm(points[rows] - points[columns], axis=1)
+        degree = np.maximum(np.bincount(rows, minlength=len(points)), 1)
+        return np.bincount(rows, lengths, minlength=len(points)) / degree
 
     def chain(self, shape: BodyShape, bones: Iterable[str], side: str) -> np.ndarray:
         """Return the joints (k, 3) of a limb, ``side`` is "L" or "R"."""

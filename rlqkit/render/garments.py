@@ -257,7 +257,7 @@ class Dresser:
         if outfit.accessories.cap is not None:
             surfaces.append(self._cap_brim(shape))
         if outfit.accessories.bag is not None:
-            surfaces += self._rucksack(shape, vertices)
+            surfaces += self._rucksack(shape, vertices, outfit.top)
         return DressedPerson(identity, outfit, shape, surfaces)
 
     def covered_by_top(self, top: Top) -> np.ndarray:
@@ -283,9 +283,14 @@ class Dresser:
         bottom = self.covered_by_bottom(outfit.bottom)
         arm, foot = fields.arm > 0.5, fields.foot > 0.5
         rounds = SMOOTHING[outfit.top.kind]
-        vertices = body.smooth(shape.vertices, foot, 60)  # shoes have no toes
+        vertices = body.smooth(shape.vertices, foot, 40)
+        toes = foot & (fields.position[:, 1] < -0.10)
+        vertices = body.smooth(vertices, toes, 150)  # shoes have no toes
         vertices = body.smooth(vertices, top & ~arm, 2 * rounds)
         vertices = body.smooth(vertices, top & arm, rounds // 2)
+        # Cloth spans what skin shows: the spots where the mesh is fine are its small details.
+        detail = top & ~arm & (fields.torso_height < 0.86) & (fields.edge_length < 0.010)
+        vertices = body.smooth(vertices, detail, 100)
         if bottom.any():
             crotch = bottom & (fields.torso_height > -0.4)
             vertices = body.smooth(vertices, crotch, 14)
@@ -301,7 +306,7 @@ class Dresser:
         lift = np.where(bottom, outfit.bottom.ease, 0.0)
         # Sleeves begin close to the shoulder, or they would look padded.
         of_top = outfit.top.looseness * np.where(
-            fields.arm > 0.5, 0.45 + 0.4 * smoothstep(fields.arm_along, 0.2, 1.2), 0.8
+            fields.arm > 0.5, 0.4 + 0.45 * smoothstep(fields.arm_along, 0.2, 1.2), 0.8
         )
         if outfit.top.tucked:
             lift = np.where(top & ~bottom, of_top, lift)
@@ -389,7 +394,7 @@ class Dresser:
         radii = hull_radii(cloud, levels, 0.07, np.zeros((len(levels), 2)), angles)
         radii = hang(np.maximum(radii, 0.02), keep ** (levels[1] - levels[0]))
         # The upper edge starts under the body's own cloth, so that no gap shows.
-        rise = smoothstep(levels, levels[0], levels[0] + 0.25)[:, None]
+        rise = smoothstep(levels, levels[0], levels[0] + 0.40)[:, None]
         points = frame.place(angles, radii - 0.006 + (ease + 0.006) * rise, levels)
         points = points.reshape(-1, 3)
         bones, weights = self._tube_weights(limb, side, levels, len(angles))
@@ -424,7 +429,7 @@ class Dresser:
         keep = 0.9 if top.kind == "tee" else 0.72 if wide else 0.6
         ease = 0.010 if wide else 0.006
         return [
-            self._tube("A", side, shape, vertices, (0.12, top.sleeve), ease, keep) for side in SIDES
+            self._tube("A", side, shape, vertices, (0.18, top.sleeve), ease, keep) for side in SIDES
         ]
 
     def _trouser_legs(
@@ -468,10 +473,10 @@ class Dresser:
         """Return the hood of a hoodie, lying on the upper back."""
         neck = shape.bone_heads[self.body.bone["neck01"]]
         mesh = rounded_box(
-            neck + np.array([0.0, 0.075 + top.looseness, -0.015]), np.array([0.105, 0.055, 0.075])
+            neck + np.array([0.0, 0.065 + top.looseness, -0.035]), np.array([0.115, 0.042, 0.065])
         )
         surface = self._rigid(Material.TOP, mesh, "spine01", fold=-0.5)
-        surface.attributes[:, Column.TORSO] = 1.0
+        surface.attributes[:, Column.ALONG] = 0.5
         return surface
 
     def _hair(self, identity: Identity, shape: BodyShape) -> list[Surface]:
@@ -521,9 +526,11 @@ class Dresser:
         u = np.linspace(0.0, 1.0, 14)
         height = centre[2] + unit * (0.35 - u * (length + 0.35))
         angle = np.radians(np.linspace(-118.0, 118.0, 31)) * (1.0 - 0.30 * u)[:, None]  # 0: back
-        width = unit * (1.0 + 0.12 * np.sin(3.0 * u) - 0.14 * u)[:, None]
+        # Starts under the lifted scalp, so that no edge shows at the temples.
+        width = 1.0 + 0.12 * np.sin(3.0 * u) - 0.14 * u - 0.22 * (1.0 - smoothstep(u, 0.0, 0.3))
+        width = unit * width[:, None]
         strand = 1.0 + 0.02 * np.sin(np.arange(31) * 2.4)
-        x = centre[0] + (0.66 + 0.02 * identity.hair_thickness) * width * strand * np.sin(angle)
+        x = centre[0] + (0.62 + 0.02 * identity.hair_thickness) * width * strand * np.sin(angle)
         y = centre[1] + 0.80 * width * strand * np.cos(angle)
         fields = self.body.fields
         back = shape.vertices[(fields.head < 0.3) & (np.abs(shape.vertices[:, 0]) < 0.16)]
@@ -539,7 +546,7 @@ class Dresser:
 
     # -- rucksack ------------------------------------------------------------------------------
 
-    def _rucksack(self, shape: BodyShape, vertices: np.ndarray) -> list[Surface]:
+    def _rucksack(self, shape: BodyShape, vertices: np.ndarray, top: Top) -> list[Surface]:
         """Return a bag with round edges on the back, its pocket, and two straps."""
         fields = self.body.fields
         back = (fields.arm < 0.3) & (fields.head + fields.neck < 0.2)
@@ -554,10 +561,10 @@ class Dresser:
         return [
             self._rigid(Material.BAG, rounded_box(middle, half, 0.35, 16, 28), "spine02"),
             self._rigid(Material.BAG, pocket, "spine02", fold=-1.0),
-            *(self._strap_surface(side, vertices) for side in SIDES),
+            *(self._strap_surface(side, vertices, top.looseness) for side in SIDES),
         ]
 
-    def _strap_surface(self, side: str, vertices: np.ndarray) -> Surface:
+    def _strap_surface(self, side: str, vertices: np.ndarray, looseness: float) -> Surface:
         """Return a ribbon that lies on the clothed trunk and moves with it."""
         body = self.body
         path = self._strap[side]
@@ -573,7 +580,7 @@ class Dresser:
         across = np.cross(np.gradient(middle, axis=0), normals)
         across *= 0.024 / np.linalg.norm(across, axis=1, keepdims=True)
         # Further down the shirt hangs away from the skin, and the strap lies on the shirt.
-        lift = np.linspace(0.010, 0.022, len(path))[:, None]
+        lift = np.linspace(0.010, 0.020 + 1.2 * looseness, len(path))[:, None]
         offsets = ((-1.0, 0.0), (-0.6, 1.0), (0.6, 1.0), (1.0, 0.0))
         rows = [middle + w * across + (lift + 0.006 * h) * normals for w, h in offsets]
         points = np.stack(rows, 1).reshape(-1, 3).astype(np.float32)
@@ -614,7 +621,8 @@ class Dresser:
         outfit = person.outfit
         cloud = [posed[0].vertices[self._hanging_points]]
         cloud += [s.vertices for s in posed if s.material == Material.BOTTOM]
-        torso = TorsoLine(self.body.fields, posed[0].vertices, person.shape, self.body)
+        body = posed[0]
+        torso = TorsoLine(self.body.fields, body.vertices, body.attributes[:, Column.ALONG])
         drapes = []
         if outfit.bottom.kind in SKIRTS:
             length = outfit.bottom.skirt_length
@@ -652,7 +660,7 @@ class Dresser:
         step = float(levels[0] - levels[1])
         radii = hang(np.maximum(radii, 0.03), shape.keep**step)
         u = np.linspace(0.0, 1.0, rings)[:, None]
-        rise = smoothstep(levels[0] - levels, 0.0, 0.06)[:, None]
+        rise = smoothstep(levels[0] - levels, 0.0, 0.10)[:, None]
         radii = radii - 0.006 + (shape.ease + 0.006) * rise + shape.flare * u
         if material == Material.BOTTOM:
             radii = radii * (1.0 + 0.035 * u * np.sin(9.0 * angles + 1.0))
@@ -660,7 +668,7 @@ class Dresser:
         y = centres[:, 1:] + radii * np.sin(angles)
         vertices = np.stack([x, y, np.broadcast_to(levels[:, None], x.shape)], -1).reshape(-1, 3)
         around = np.tile(angles + np.pi / 2.0, rings)
-        along = np.repeat(torso.along(levels), len(angles))
+        along = torso.cloth_along(np.repeat(levels, len(angles)), around)
         unrolled = np.stack([0.15 * np.sin(around), -0.12 * np.cos(around), along], 1)
         attributes = _attributes(
             len(vertices), ALONG=along, AROUND=TRUNK_RADIUS * around, FOLD=self._folds(unrolled),
@@ -686,12 +694,16 @@ class DrapeShape:
     """How much wider it is at the hem, metres of radius."""
 
 
+def _waves(angles: np.ndarray) -> np.ndarray:
+    """Return (n, 3): 1, cosine and sine of angles (n,)."""
+    return np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], 1)
+
+
 class TorsoLine:
     """Where a posed trunk is at each height: links z in the world with ``torso_height``."""
 
-    def __init__(
-        self, fields: BodyFields, posed: np.ndarray, shape: BodyShape, body: BodyModel
-    ) -> None:
+    def __init__(self, fields: BodyFields, posed: np.ndarray, cloth_along: np.ndarray) -> None:
+        """``posed`` (V, 3) is the posed body, ``cloth_along`` (V,) its ALONG."""
         trunk = (fields.arm < 0.3) & (fields.leg < 0.7)
         self._upper, self._lower = 0.64, 0.10
         upper = posed[trunk & (np.abs(fields.torso_height - self._upper) < 0.03)]
@@ -700,12 +712,16 @@ class TorsoLine:
             [(p.max(0) + p.min(0)) / 2.0 for p in (upper, lower)]
         )  # (2, 3) middle of the trunk at the two heights
         self._ends[:, 2] = upper[:, 2].mean(), lower[:, 2].mean()
-        hip = shape.bone_heads[body.bone["upperleg01.L"]][2]
-        rest = [
-            shape.vertices[trunk & (np.abs(fields.torso_height - level) < 0.03), 2].mean() - hip
-            for level in (self._upper, self._lower)
-        ]
-        self._along = float(rest[0]), float(rest[1])
+        lower_along, upper_along = (
+            cloth_along[trunk & (np.abs(fields.torso_height - level) < 0.03)]
+            for level in (self._lower, self._upper)
+        )
+        self._rest = float(lower_along.mean()), float(upper_along.mean())
+        # A bent back tilts the belt: how much higher than on the rest body is each side of it?
+        offset = upper - self._ends[0]
+        angles = np.arctan2(offset[:, 0], -offset[:, 1])
+        residual = upper_along - self._along(upper[:, 2])
+        self._tilt = np.linalg.lstsq(_waves(angles), residual, rcond=None)[0]
 
     def height(self, torso_height: float) -> float:
         """Return the world z of a ``torso_height``."""
@@ -720,9 +736,17 @@ class TorsoLine:
         """Return the ``torso_height`` (n,) of world heights."""
         return self._upper - self._share(levels) * (self._upper - self._lower)
 
-    def along(self, levels: np.ndarray) -> np.ndarray:
-        """Return metres above the hip joint, as on the rest body, at world heights (n,)."""
-        return self._along[0] - self._share(levels) * (self._along[0] - self._along[1])
+    def _along(self, levels: np.ndarray) -> np.ndarray:
+        low, high = self._rest
+        return high - self._share(levels) * (high - low)
+
+    def cloth_along(self, levels: np.ndarray, around: np.ndarray) -> np.ndarray:
+        """Return ALONG (n,) of hanging cloth at world heights and angles from the front (n,).
+
+        At its upper edge it continues the body's own ALONG, so that patterns match there.
+        """
+        tilt = _waves(around) @ self._tilt
+        return self._along(levels) + tilt * (1.0 - smoothstep(self._share(levels), 0.0, 1.0))
 
     def centre(self, levels: np.ndarray) -> np.ndarray:
         """Return (n, 2) the middle of the trunk; below the waist it stays above the hips."""

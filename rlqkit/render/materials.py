@@ -27,6 +27,10 @@ class Label(IntEnum):
     BAG = 7
 
 
+BLOCK_EDGE = 0.37
+"""Metres above the hip joint where a two-coloured top changes its colour."""
+
+
 @dataclass(frozen=True)
 class Wearer:
     """What colours depend on besides the surface point."""
@@ -90,7 +94,8 @@ def _pattern_share(top: Top, a: np.ndarray) -> np.ndarray:
         glyphs = np.sin(90.0 * a[:, Column.AROUND]) + np.sin(70.0 * a[:, Column.ALONG])
         return (print_ & (glyphs > -0.5)).astype(float)
     if top.pattern == "block":
-        return ((height > 0.66) & (~sleeve | (a[:, Column.ARM_ALONG] < 0.6))).astype(float)
+        yoke = a[:, Column.ALONG] > BLOCK_EDGE
+        return np.where(sleeve & (a[:, Column.ARM_ALONG] > ARM_SEAM), False, yoke).astype(float)
     if top.pattern == "sleeve":
         return (sleeve & (a[:, Column.ARM_ALONG] > 0.5 * ARM_SEAM)).astype(float)
     return none
@@ -218,7 +223,8 @@ def _paint_top(wearer: Wearer, a: np.ndarray, colour: np.ndarray, labels: np.nda
     # Under the hanging shirt the painted one ends before the hem does.
     hem = bottom.waist if top.tucked else top.hem + 0.04
     cut = 2.0 * top.neckline * np.exp(-((a[:, Column.X] / 0.06) ** 2)) * (a[:, Column.Y] < 0.0)
-    trunk = ~arm & ~on_head & (height > hem) & (height < 1.03 - cut)
+    neck = 1.12 if top.has_collar else 1.03 - cut
+    trunk = ~arm & ~on_head & (height > hem) & (height < neck)
     cuff = top.sleeve - 0.10 if top.sleeve >= 0.3 else top.sleeve
     sleeve = arm & (a[:, Column.ARM_ALONG] < cuff) & (a[:, Column.HAND] <= 0.5)
     if top.kind == "tank":
@@ -226,6 +232,6 @@ def _paint_top(wearer: Wearer, a: np.ndarray, colour: np.ndarray, labels: np.nda
         sleeve &= False
     covered = trunk | sleeve
     if top.has_collar:
-        covered |= (a[:, Column.NECK] > 0.5) & (height < 1.12) & (a[:, Column.HEAD] < 0.4)
+        covered |= ~arm & (height > 0.9) & (height < neck) & (a[:, Column.HEAD] < 0.4)
     colour[covered] = _top_colour(top, a[covered])
     labels[covered] = Label.TOP

@@ -23,8 +23,8 @@ STANDING_CHANCE = 0.15
 FACING_CHANCES = {0.0: 0.55, 90.0: 0.15, 180.0: 0.15, 270.0: 0.15}
 """Degrees that people are turned from the camera's usual direction."""
 JOINT_DEPTH = np.array(
-    [0.05, 0.05, 0.05, 0.06, 0.06, 0.13, 0.13, 0.10, 0.10, 0.08, 0.08, 0.19, 0.19, 0.13, 0.13,
-     0.11, 0.11]
+    [0.05, 0.05, 0.05, 0.06, 0.06, 0.13, 0.13, 0.10, 0.10, 0.08, 0.08, 0.19, 0.19, 0.15, 0.15,
+     0.16, 0.16]
 )  # fmt: skip
 """(17,) metres of flesh and cloth that may lie before a joint that still counts as visible."""
 GLOSS = {Label.HAIR: 0.05, Label.SKIN: 0.03, Label.FACE: 0.03}

@@ -116,7 +116,7 @@ def _cloth_colour(rng: np.random.Generator) -> np.ndarray:
     """Draw a garment colour: much black, grey and white, some navy and beige, a quarter bright."""
     kind = rng.random()
     if kind < 0.30:
-        colour = _grey(rng, 0.03, 0.14)
+        colour = _grey(rng, 0.05, 0.17)
     elif kind < 0.42:
         colour = _grey(rng, 0.22, 0.50)
     elif kind < 0.55:
@@ -136,7 +136,7 @@ def _bottom_colour(rng: np.random.Generator) -> np.ndarray:
     if kind < 0.35:
         colour = _hsv(rng.uniform(0.58, 0.64), rng.uniform(0.35, 0.7), rng.uniform(0.15, 0.5))
     elif kind < 0.68:
-        colour = _grey(rng, 0.03, 0.16)
+        colour = _grey(rng, 0.05, 0.18)
     elif kind < 0.80:
         colour = _grey(rng, 0.25, 0.60)
     elif kind < 0.92:

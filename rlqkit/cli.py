@@ -1,0 +1,183 @@
+"""The command line: ``rlqkit reproduce | train | evaluate | data | rows``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rlqkit import __version__
+from rlqkit.errors import RlqkitError
+
+EXIT_USER_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: errors a user can mend are one line on stderr and exit code 2."""
+    try:
+        cli.main(args=arguments, prog_name="rlqkit", standalone_mode=False)
+    except RlqkitError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_USER_ERROR)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("stopped; run the same command again to go on from the last checkpoint", err=True)
+        sys.exit(130)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+
+
+def _configured(command: Any) -> Any:
+    """Options that choose a configuration, shared by commands that need one."""
+    for option in reversed(
+        (
+            click.option("--profile", help="smoke, quick, laptop or paper."),
+            click.option("--config", "config_file", type=click.Path(path_type=Path),
+                         help="TOML file instead of, or on top of, a profile."),
+            click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
+                         help="Change one field, such as --set training.steps=100. Repeatable."),
+            click.option("--results", help="Folder for results (default: results)."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _config(profile: str | None, file: Path | None, changes: Sequence[str], results: str | None) -> Any:
+    from rlqkit.config import load_file, load_profile, parse_override
+
+    overrides = dict(parse_override(text) for text in changes)
+    if results:
+        overrides["runtime.results"] = results
+    if file is not None:
+        if profile:
+            overrides["profile"] = profile
+        return load_file(file, overrides)
+    return load_profile(profile or "quick", overrides)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """RLQ for clothes-changing person re-identification: run it, look inside, check it.
+
+    Start with `rlqkit reproduce --profile quick`: it trains every row of the ablation on the
+    rendered data set that ships with the kit and executes the notebooks.
+    """
+
+
+@cli.command()
+@_configured
+@click.option("--notebooks/--no-notebooks", default=True, help="Execute the notebooks too.")
+def reproduce(
+    profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
+    notebooks: bool,
+) -> None:  # fmt: skip
+    """Train every row of a profile, write tables, execute the notebooks.
+
+    Finished runs are kept and killed ones resumed: repeat the command as often as you like.
+    """
+    from rlqkit.reproduce import reproduce as run_everything
+
+    run_everything(_config(profile, config_file, changes, results), notebooks, click.echo)
+
+
+@cli.command()
+@_configured
+@click.option("--row", default="rlq", show_default=True, help="Row of the ablation (see: rows).")
+@click.option("--seed", default=1, show_default=True, help="Training seed.")
+def train(
+    profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
+    row: str, seed: int,
+) -> None:  # fmt: skip
+    """Train and evaluate one row with one seed (and its teacher first, if it needs one)."""
+    from rlqkit.config import with_overrides
+    from rlqkit.experiment import run
+
+    config = _config(profile, config_file, changes, results)
+    folder = run(with_overrides(config, {"row": row, "seed": seed}))
+    click.echo(_figures(folder.metrics()))
+    click.echo(f"run folder: {folder.path}")
+
+
+@cli.command()
+@click.argument("run_folder", type=click.Path(path_type=Path))
+@click.option("--rule", default="last", show_default=True,
+              help="Epoch to evaluate: last, best_validation or best_test.")  # fmt: skip
+def evaluate(run_folder: Path, rule: str) -> None:
+    """Evaluate a finished run anew from its weights and print every figure."""
+    from rlqkit.experiment import evaluate as evaluate_run
+    from rlqkit.runs import RunFolder
+
+    click.echo(_figures(evaluate_run(RunFolder(run_folder), rule).metrics))
+
+
+@cli.command()
+def rows() -> None:
+    """List the rows of the ablation: names, loss terms, what each shows."""
+    from rlqkit.rows import ROWS, TEACHER
+
+    for row in (*ROWS.values(), TEACHER):
+        terms = ", ".join([*row.terms, *row.tad_terms])
+        click.echo(f"{row.name:12} {row.explanation}\n{'':12} {terms}")
+
+
+@cli.group()
+def data() -> None:
+    """Look at a data set, check it, or render one."""
+
+
+_DATA_OPTIONS = (
+    click.argument("name", default="wardrobe-v1"),
+    click.option("--root", type=click.Path(path_type=Path), help="Its folder, if not the usual one."),
+)
+
+
+def _data_command(command: Any) -> Any:
+    for option in reversed(_DATA_OPTIONS):
+        command = option(command)
+    return command
+
+
+@data.command("check")
+@_data_command
+def data_check(name: str, root: Path | None) -> None:
+    """Check every byte and label of a data set; exit code 2 if anything is wrong."""
+    from rlqkit import datasets
+
+    click.echo(datasets.check(datasets.load(name, root, verify=True)).to_string())
+
+
+@data.command("describe")
+@_data_command
+def data_describe(name: str, root: Path | None) -> None:
+    """Print images, identities, outfits, cameras and sizes of each split."""
+    from rlqkit import datasets
+
+    click.echo(datasets.describe(datasets.load(name, root)).to_string())
+
+
+@data.command("render")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--seed", type=int, help="Another set of people than the shipped one.")
+@click.option("--processes", default=1, show_default=True, help="Rendering processes.")
+def data_render(folder: Path, seed: int | None, processes: int) -> None:
+    """Render the embedded data set anew into FOLDER (needs: pip install rlqkit[render])."""
+    from dataclasses import replace
+
+    from rlqkit.render.generate import WARDROBE_V1, render_dataset
+
+    spec = WARDROBE_V1 if seed is None else replace(WARDROBE_V1, seed=seed)
+    render_dataset(folder, spec, processes)
+
+
+def _figures(metrics: Any) -> str:
+    shown = metrics.copy()
+    for name in ("rank1", "rank5", "rank10", "mAP"):
+        shown[name] = (100 * shown[name]).round(1)
+    return str(shown.to_string(index=False))

@@ -1,0 +1,252 @@
+"""One run from configuration to figures: prepare, train (or resume), evaluate, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+
+from rlqkit.config import CapConfig, CompatConfig, Config, RecolouringConfig
+from rlqkit.datasets import Benchmark
+from rlqkit.errors import RlqkitError
+from rlqkit.evaluation import Evaluation, clothes_changing_map, evaluate_network
+from rlqkit.model import Branch, Heads, Network
+from rlqkit.rows import TEACHER, Row, find_row
+from rlqkit.runs import RunFolder
+from rlqkit.steps import Student, StepRules
+from rlqkit.tasks import (
+    ExternalTask,
+    TargetTask,
+    external_task,
+    load_benchmark,
+    load_external,
+    target_task,
+)
+from rlqkit.training import Record, Training, launch_fabric, seed_everything
+
+
+def run(
+    config: Config,
+    progress: bool = True,
+    on_phase: Callable[[list[Record]], None] | None = None,
+) -> RunFolder:
+    """Trains and evaluates one row with one seed; a finished run is returned as it is.
+
+    A row with TAD first makes sure that its teacher's run is there.
+
+    Args:
+        config: the run's configuration.
+        progress: whether to show a bar.
+        on_phase: called with the history after every phase.
+
+    Raises:
+        RlqkitError: configuration, data or checkpoint don't fit; nothing computed before is lost.
+    """
+    folder = RunFolder.of(config)
+    if folder.finished:
+        return folder
+    use_threads(config)
+    row = find_row(config.row)
+    teacher = load_teacher(config) if row.uses_tad else None
+    started = time.perf_counter()
+    training = prepare(config, folder, teacher)
+    training.on_phase = on_phase
+    folder.start(config)
+    history = training.run(progress)
+    folder.save_json("history.json", history)
+    _evaluate_rules(training, folder)
+    environment = folder.environment() | {"seconds": round(time.perf_counter() - started, 1)}
+    folder.save_json("environment.json", environment)
+    return folder
+
+
+def prepare(
+    config: Config, folder: RunFolder | None = None, teacher: Network | None = None
+) -> Training:
+    """Everything that a training needs, checked before the first step.
+
+    Args:
+        config: the run's configuration.
+        folder: receives the checkpoint; None = nothing is written.
+        teacher: frozen base model, for rows with TAD.
+    """
+    row = find_row(config.row)
+    fabric = launch_fabric(config)
+    benchmark = load_benchmark(config)
+    external = load_external(config) if row.external or row.uses_tad else None
+    source = external if row.external else benchmark["train"]
+    assert source is not None
+    target = target_task(source, row, config)
+    unlabelled: ExternalTask | None = None
+    if row.uses_tad:
+        assert external is not None
+        unlabelled = external_task(external, config)
+    if teacher is not None:
+        teacher = fabric.to_device(teacher)  # type: ignore[assignment]
+    return Training(
+        config=config,
+        row=row,
+        student=build_student(config, row, target, fabric),
+        target=target,
+        external=unlabelled,
+        teacher=teacher,
+        folder=folder.path if folder else None,
+        validate=lambda network: _validate(network, benchmark, config, fabric),
+    )
+
+
+def build_student(config: Config, row: Row, target: TargetTask, fabric: Fabric) -> Student:
+    """Network, heads and the two Adam optimisers of a row, seeded by ``config.seed``."""
+    seed_everything(config.seed)
+    branches = branches_of(row)
+    network = Network(config.model, branches)
+    heads = Heads(
+        network.dimensions,
+        target.identities,
+        target.clothes,
+        branches,
+        config.cap.clusters,
+        gender=row.uses_gender,
+    )
+    if config.training.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    network, heads = fabric.to_device(network), fabric.to_device(heads)  # type: ignore[assignment]
+    adam = {
+        "lr": config.training.learning_rate,
+        "weight_decay": config.training.weight_decay,
+        "fused": True,  # same arithmetic in one pass over the weights; several times faster
+    }
+    others = [p for name, p in heads.named_parameters() if not name.startswith("clothes.")]
+    main = torch.optim.Adam([*network.parameters(), *others], **adam)  # type: ignore[arg-type]
+    clothes = torch.optim.Adam(heads.clothes.parameters(), **adam)  # type: ignore[arg-type]
+    optimiser, clothes_optimiser = fabric.setup_optimizers(main, clothes)
+    return Student(
+        network=network,
+        heads=heads,
+        optimiser=optimiser,
+        clothes_optimiser=clothes_optimiser,
+        positives=target.positives.to(fabric.device),
+        fabric=fabric,
+        rules=step_rules(config),
+    )
+
+
+def branches_of(row: Row) -> tuple[Branch, ...]:
+    """Branches of a row's network."""
+    if row.branches == 1:
+        return ("clothes",)
+    return ("clothes", "identity", "pose") if row.uses_pose else ("clothes", "identity")
+
+
+def step_rules(config: Config) -> StepRules:
+    """The switches of a step, from ``compat`` and ``cap``."""
+    compat, side = config.compat, config.cap.disentangle
+    return StepRules(
+        kl_reduction="element" if compat.switch("kl_reduction") == "official" else "batch",
+        disentangle=("identity", "clothes") if side == "both" else (side,),
+        disentangle_form=config.cap.disentangle_form,
+        keep_zero_gradients=compat.switch("zero_grad") == "official",
+    )
+
+
+def teacher_config(config: Config) -> Config:
+    """The configuration of the teacher's run: base model on the external set.
+
+    What a teacher does not see (attributes, recolouring, seeds of the student) is set to its
+    default, so that all students of a profile share one teacher.
+    """
+    teacher = config.teacher
+    training = replace(
+        config.training, epochs=teacher.epochs, steps=teacher.steps, batch=teacher.batch,
+        adversarial_from=config.training.adversarial_from if teacher.adversarial else "epoch 1000000",
+    )  # fmt: skip
+    evaluation = replace(config.evaluation, selection=("last", "best_validation"))
+    return replace(
+        config, row=TEACHER.name, seed=teacher.seed, training=training, evaluation=evaluation,
+        cap=CapConfig(), recolouring=RecolouringConfig(), compat=CompatConfig(
+            preset=config.compat.preset, worker_seeds=config.compat.worker_seeds,
+            kl_reduction=config.compat.kl_reduction,
+        ),
+    )  # fmt: skip
+
+
+def load_teacher(config: Config) -> Network:
+    """The frozen teacher of a configuration, trained first if it isn't there.
+
+    The epoch is the one that was best on validation identities of the target data set.
+    """
+    folder = run(teacher_config(config))
+    network = load_network(folder, "best_validation")
+    return network.requires_grad_(False)
+
+
+def load_network(folder: RunFolder, rule: str = "last") -> Network:
+    """The network of a finished run, in eval mode."""
+    config = folder.config()
+    model = replace(config.model, weights="none")  # the run's own weights replace them
+    network = Network(model, branches_of(find_row(config.row)))
+    if config.training.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    return folder.load_network(network, rule)
+
+
+def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
+    """Evaluates the network of a finished run anew, from its weights."""
+    config = folder.config()
+    use_threads(config)
+    fabric = launch_fabric(config)
+    network = fabric.to_device(load_network(folder, rule))
+    return evaluate_network(network, load_benchmark(config), config, fabric)  # type: ignore[arg-type]
+
+
+def use_threads(config: Config) -> None:
+    """Gives torch the number of threads that the configuration asks for."""
+    if config.runtime.threads:
+        torch.set_num_threads(config.runtime.threads)
+
+
+def _validate(
+    network: Network, benchmark: Benchmark, config: Config, fabric: Fabric
+) -> dict[str, float]:
+    """CC mAP on validation identities, and on the test if the field's habit is asked for."""
+    pairs = {"best_validation": ("val_query", "val_gallery"), "best_test": ("query", "gallery")}
+    measured = {}
+    for rule, (query, gallery) in pairs.items():
+        if rule not in config.evaluation.selection:
+            continue
+        if query not in benchmark.sets:
+            raise RlqkitError(
+                f"evaluation.selection names {rule}, but {benchmark.name} has no {query} split; "
+                "leave it out"
+            )
+        sets = benchmark[query], benchmark[gallery]
+        figures = clothes_changing_map(network, *sets, config, fabric)
+        measured |= {rule: figures["mAP"], f"{rule}_rank1": figures["rank1"]}
+    return measured
+
+
+def _evaluate_rules(training: Training, folder: RunFolder) -> None:
+    """Full evaluation of the last epoch and of every epoch that a selection rule chose."""
+    config, student = training.config, training.student
+    benchmark = load_benchmark(config)
+    last = {name: value.clone() for name, value in student.network.state_dict().items()}
+    tables, per_query = [], []
+    for rule in config.evaluation.selection:
+        kept = training.kept.get(rule)
+        if rule != "last" and kept is None:
+            continue
+        student.network.load_state_dict(kept["network"] if kept else last)
+        measured = evaluate_network(student.network, benchmark, config, student.fabric)
+        epoch = kept["epoch"] if kept else training.phases[-1].epoch
+        tables.append(measured.metrics.assign(rule=rule, epoch=epoch))
+        per_query.append(measured.per_query.assign(rule=rule))
+        folder.save_network(student.network.state_dict(), rule)
+        if rule == "last":
+            folder.save_features(measured.features)  # type: ignore[arg-type]
+    folder.save_per_query(pd.concat(per_query, ignore_index=True))
+    metrics = pd.concat(tables, ignore_index=True)
+    folder.save_json("metrics.json", metrics.to_dict(orient="records"))

@@ -1,0 +1,375 @@
+"""The whole data set: which pictures there are, and how they get into a folder.
+
+The folder (see its README.md) is finished in two steps. First every identity's images and masks
+are written, then a small record of them under ``.render/``: an identity with a record is never
+drawn again, so an interrupted run goes on where it stopped. At the end the records become
+``samples.csv`` and ``joints.csv``, the data card and the check sums are written, and ``.render``
+goes away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from rlqkit.errors import RlqkitError
+from rlqkit.render.body import JOINTS, BodyModel
+from rlqkit.render.camera import EXTERNAL_FIRST, Camera, external_camera, target_camera
+from rlqkit.render.card import data_card
+from rlqkit.render.garments import Dresser
+from rlqkit.render.materials import Label
+from rlqkit.render.people import Identity, sample_identity
+from rlqkit.render.renderer import Picture, take_picture
+from rlqkit.render.sheets import MASK_COLOURS, mask_path
+from rlqkit.render.streams import Stream, generator
+from rlqkit.render.wardrobe import Outfit, SharedWardrobe, own_outfit
+
+SAMPLE_COLUMNS = (
+    "file", "split", "identity", "camera", "outfit", "gender", "height", "width",
+)  # fmt: skip
+JOINT_COLUMNS = ("file", *(f"{axis}{i}" for i in range(JOINTS) for axis in "xyv"))
+PACKAGES = ("anny", "numba", "numpy", "pillow", "roma", "scipy", "torch")
+RECORDS = ".render"
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """A group of identities that are pictured alike."""
+
+    first: int
+    """Number of the first identity."""
+    identities: int
+    outfits: int
+    """Per identity."""
+    views: int
+    """Pictures per identity and outfit, each from another camera."""
+    wardrobe: int
+    """Key of the shared wardrobe; 0: everybody has their own clothes."""
+
+    def numbers(self) -> range:
+        """Return the identities' numbers."""
+        return range(self.first, self.first + self.identities)
+
+
+@dataclass(frozen=True)
+class RenderSpec:
+    """Everything that decides what the data set looks like."""
+
+    name: str
+    version: str
+    seed: int
+    train: GroupSpec
+    validation: GroupSpec
+    test: GroupSpec
+    external: GroupSpec
+    target_heights: tuple[Size, Size, Size, Size]
+    """Range of native image heights in pixels of target cameras 1..4, both ends included."""
+    external_height: Size
+    external_cameras: int
+    quality: int
+    """Of lossy WebP, 0..100."""
+    wardrobe_tops: int = 16
+    wardrobe_bottoms: int = 10
+
+    def groups(self) -> dict[str, GroupSpec]:
+        """Return the groups by name."""
+        return {n: getattr(self, n) for n in ("train", "validation", "test", "external")}
+
+    def group_of(self, identity: int) -> str:
+        """Return the name of the group that holds an identity."""
+        for name, group in self.groups().items():
+            if identity in group.numbers():
+                return name
+        raise RlqkitError(f"No group of {self.name} holds identity {identity}.")
+
+
+WARDROBE_V1 = RenderSpec(
+    name="wardrobe-v1",
+    version="1.0",
+    seed=2025,
+    train=GroupSpec(first=0, identities=300, outfits=5, views=2, wardrobe=1),
+    validation=GroupSpec(first=300, identities=40, outfits=3, views=4, wardrobe=0),
+    test=GroupSpec(first=340, identities=120, outfits=3, views=4, wardrobe=0),
+    external=GroupSpec(first=1000, identities=300, outfits=5, views=2, wardrobe=2),
+    target_heights=((150, 210), (140, 200), (130, 190), (120, 180)),
+    external_height=(150, 210),
+    external_cameras=40,
+    quality=88,
+)
+"""The embedded data set, shipped in ``data/wardrobe-v1``."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture to take."""
+
+    split: str
+    identity: int
+    outfit: int
+    camera: int
+
+    @property
+    def file(self) -> str:
+        """Path relative to the data set's folder."""
+        name = f"{self.identity:04d}_o{self.outfit}_c{self.camera:02d}_0.webp"
+        return f"images/{self.split}/{name}"
+
+
+def shots_of(spec: RenderSpec, identity: int) -> list[Shot]:
+    """Return the pictures of one identity, which depend on nothing but ``spec`` and its number."""
+    group_name = spec.group_of(identity)
+    group = spec.groups()[group_name]
+    external = group_name == "external"
+    cameras = spec.external_cameras if external else len(spec.target_heights)
+    first = EXTERNAL_FIRST if external else 1
+    shots = []
+    for outfit in range(group.outfits):
+        rng = generator(spec.seed, Stream.CAMERA_CHOICE, identity, outfit)
+        chosen = sorted((rng.permutation(cameras)[: group.views] + first).tolist())
+        asking = generator(spec.seed, Stream.QUERY_CHOICE, identity, outfit).permutation(chosen)
+        queries = set(asking[: len(chosen) // 2].tolist())
+        for camera in chosen:
+            role = "query" if camera in queries else "gallery"
+            split = {"validation": f"val_{role}", "test": role}.get(group_name, group_name)
+            shots.append(Shot(split, identity, outfit, camera))
+    return shots
+
+
+class Studio:
+    """Draws identities; holds what is slow to build."""
+
+    def __init__(self, spec: RenderSpec, out: Path) -> None:
+        self.spec = spec
+        self.out = out
+        self.body = BodyModel()
+        self.dresser = Dresser(self.body, spec.seed)
+        self._cameras: dict[int, Camera] = {}
+
+    def camera(self, number: int) -> Camera:
+        """Return a camera by number, target or external."""
+        if number not in self._cameras:
+            spec = self.spec
+            self._cameras[number] = (
+                external_camera(spec.seed, number, spec.external_height)
+                if number >= EXTERNAL_FIRST
+                else target_camera(spec.seed, number, spec.target_heights[number - 1])
+            )
+        return self._cameras[number]
+
+    def outfit(self, identity: Identity, number: int) -> Outfit:
+        """Return an outfit from the wardrobe that the identity's group uses."""
+        spec = self.spec
+        key = spec.groups()[spec.group_of(identity.number)].wardrobe
+        if key == 0:
+            return own_outfit(spec.seed, identity, number)
+        rack = SharedWardrobe(spec.seed, key, spec.wardrobe_tops, spec.wardrobe_bottoms)
+        return rack.outfit(identity, number)
+
+    def pictures(self, number: int) -> Iterator[tuple[Shot, Picture]]:
+        """Take all pictures of an identity."""
+        seed = self.spec.seed
+        identity = sample_identity(seed, number)
+        shape = self.body.shape(identity.phenotype, identity.local)
+        person = None
+        for shot in shots_of(self.spec, number):
+            if person is None or shot.outfit != worn:
+                worn = shot.outfit
+                person = self.dresser.dress(identity, self.outfit(identity, worn), shape)
+            rng = generator(seed, Stream.PICTURE, number, shot.outfit, shot.camera, 0)
+            yield shot, take_picture(self.dresser, person, self.camera(shot.camera), rng)
+
+    def draw(self, number: int) -> None:
+        """Write an identity's images and masks, and last its record."""
+        identity = sample_identity(self.spec.seed, number)
+        samples, joints = [], []
+        for shot, picture in self.pictures(number):
+            write_atomically(self.out / shot.file, encode_image(picture.image, self.spec.quality))
+            if shot.split != "external":
+                write_atomically(mask_path(self.out, shot.file), encode_mask(picture.labels))
+            samples.append(_sample_row(shot, identity, picture))
+            joints.append(_joint_row(shot, picture))
+        traits = {
+            "identity": number, "gender": identity.gender, "skin_tone": identity.skin_tone,
+            "hair_style": identity.hair_style, "hair_colour": identity.hair_colour,
+            "glasses": identity.glasses, "beard": identity.beard,
+            "group": self.spec.group_of(number),
+        }  # fmt: skip
+        record = {"samples": samples, "joints": joints, "traits": traits}
+        write_atomically(record_path(self.out, number), json.dumps(record).encode())
+
+
+def _sample_row(shot: Shot, identity: Identity, picture: Picture) -> list[Any]:
+    height, width = picture.labels.shape
+    # The external set plays a data set without clothes labels.
+    outfit = None if shot.split == "external" else shot.outfit
+    return [
+        shot.file, shot.split, shot.identity, shot.camera, outfit, identity.gender, height, width,
+    ]  # fmt: skip
+
+
+def _joint_row(shot: Shot, picture: Picture) -> list[Any]:
+    row: list[Any] = [shot.file]
+    for x, y, visible in picture.joints:
+        row += [round(float(x), 1), round(float(y), 1), int(visible)]
+    return row
+
+
+def encode_image(image: np.ndarray, quality: int) -> bytes:
+    """Return an (H, W, 3) uint8 image as lossy WebP."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()
+
+
+def encode_mask(labels: np.ndarray) -> bytes:
+    """Return (H, W) uint8 labels as a palette PNG."""
+    image = Image.fromarray(labels, "L")
+    image.putpalette([channel for colour in MASK_COLOURS for channel in colour])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True, bits=4)
+    return buffer.getvalue()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def record_path(out: Path, identity: int) -> Path:
+    """Return where the record of a finished identity lies."""
+    return out / RECORDS / f"{identity:04d}.json"
+
+
+_studio: Studio | None = None
+
+
+def _open_studio(spec: RenderSpec, out: Path) -> None:
+    """Build a worker process's studio once."""
+    global _studio
+    _studio = Studio(spec, out)
+
+
+def _draw(number: int) -> int:
+    assert _studio is not None
+    _studio.draw(number)
+    return number
+
+
+def render_dataset(out: Path, spec: RenderSpec, processes: int = 1) -> None:
+    """Render the data set ``spec`` into the folder ``out``; goes on with an interrupted run.
+
+    Images depend on ``spec`` alone, not on the number of processes or their order.
+
+    Raises:
+        RlqkitError: ``out`` holds another data set, or a package of ``rlqkit[render]`` is missing.
+    """
+    if _is_finished(out, spec):
+        return
+    numbers = [n for group in spec.groups().values() for n in group.numbers()]
+    missing = [n for n in numbers if not record_path(out, n).exists()]
+    progress = tqdm(total=len(numbers), initial=len(numbers) - len(missing), unit="person")
+    with progress:
+        if processes <= 1:
+            _open_studio(spec, out)
+            for number in missing:
+                _draw(number)
+                progress.update()
+        elif missing:
+            context = multiprocessing.get_context("spawn")
+            with context.Pool(processes, _open_studio, (spec, out)) as pool:
+                for _ in pool.imap_unordered(_draw, missing):
+                    progress.update()
+    _finish(out, spec, numbers)
+
+
+def _settings(spec: RenderSpec) -> dict[str, Any]:
+    """Return ``spec`` as it looks after a round trip through JSON."""
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    return settings
+
+
+def _is_finished(out: Path, spec: RenderSpec) -> bool:
+    """Return whether ``out`` already holds ``spec``; prepare it for rendering if not."""
+    mark = out / RECORDS / "spec.json"
+    for path, key in ((out / "dataset.json", "generator"), (mark, None)):
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
+        if (found[key] if key else found) != _settings(spec):
+            raise RlqkitError(
+                f"{out} holds a data set rendered with other settings: choose an empty folder."
+            )
+    if not mark.exists():
+        if (out / "SHA256SUMS").exists():
+            return True
+        write_atomically(mark, json.dumps(_settings(spec)).encode())
+    return False
+
+
+def _finish(out: Path, spec: RenderSpec, numbers: list[int]) -> None:
+    """Turn the records into tables, the data card and check sums."""
+    records = [json.loads(record_path(out, n).read_text()) for n in numbers]
+    samples = pd.DataFrame(
+        [row for record in records for row in record["samples"]], columns=list(SAMPLE_COLUMNS)
+    ).astype({"outfit": "Int64"})
+    joints = pd.DataFrame(
+        [row for record in records for row in record["joints"]], columns=list(JOINT_COLUMNS)
+    )
+    order = samples.sort_values("file").index
+    for name, table in (("samples.csv", samples), ("joints.csv", joints)):
+        text = table.loc[order].to_csv(index=False, lineterminator="\n")
+        write_atomically(out / name, text.encode())
+    counts = {str(k): int(v) for k, v in samples["split"].value_counts().sort_index().items()}
+    write_atomically(out / "dataset.json", _description(spec, counts))
+    traits = pd.DataFrame([record["traits"] for record in records])
+    write_atomically(out / "README.md", data_card(spec.name, spec.seed, samples, traits).encode())
+    write_atomically(out / "SHA256SUMS", check_sums(out).encode())
+    shutil.rmtree(out / RECORDS)
+
+
+def _description(spec: RenderSpec, counts: dict[str, int]) -> bytes:
+    """Return the content of ``dataset.json``."""
+    content = {
+        "name": spec.name,
+        "version": spec.version,
+        "seed": spec.seed,
+        "generator": _settings(spec),
+        "libraries": {name: metadata.version(name) for name in PACKAGES},
+        "counts": counts,
+        "labels": {str(int(label)): label.name.lower() for label in Label},
+        "gender": {"0": "female", "1": "male"},
+        "joints": "17 COCO joints, native pixels; v 1 visible, 0 occluded or outside the image",
+    }
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def check_sums(folder: Path) -> str:
+    """Return SHA-256 lines, as ``sha256sum`` writes them, for all files of a finished folder."""
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "SHA256SUMS" and RECORDS not in path.parts
+    )
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in paths
+    ]
+    return "".join(lines)

@@ -1,0 +1,270 @@
+"""What a configuration makes of a data set: images, labels, order. Pieces meet here and only here.
+
+``TargetTask`` is the labelled set that base and CAP steps see; ``ExternalTask`` the unlabelled one
+of TAD. Both know how many steps an epoch has and give a loader for each epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from rlqkit import datasets
+from rlqkit.attributes import PoseClusters, check_pose_labels, fit_pose_clusters
+from rlqkit.config import Config, TrainingConfig
+from rlqkit.datasets import Benchmark, ImageSet
+from rlqkit.degradations import SEVERITIES, Severity, mix_shares
+from rlqkit.errors import RlqkitError
+from rlqkit.images import (
+    EvaluationImages,
+    ExternalImages,
+    ImageStore,
+    TargetImages,
+    collate_external,
+    collate_target,
+    read_mask,
+)
+from rlqkit.randomness import SeedPolicy
+from rlqkit.recolouring import COLOURS, LAST_COLOURS, Recolouring
+from rlqkit.rows import Row
+from rlqkit.sampling import IdentitySampler, ShuffleSampler
+
+
+def load_benchmark(config: Config) -> Benchmark:
+    """The target data set of a configuration, cut to ``data.identities`` where that is set."""
+    data = config.data
+    benchmark = datasets.load(data.dataset, Path(data.root) if data.root else None)
+    sets = {
+        name: images if name == "external" else _first(images, data.identities)
+        for name, images in benchmark.sets.items()
+    }
+    return Benchmark(benchmark.name, benchmark.root, sets, benchmark.synthetic)
+
+
+def load_external(config: Config) -> ImageSet:
+    """The external set of a configuration, cut to ``data.external_identities``."""
+    data = config.data
+    root = Path(data.external_root) if data.external_root else None
+    return _first(datasets.load(data.external, root)["external"], data.external_identities)
+
+
+@dataclass(frozen=True, eq=False)
+class TargetTask:
+    """The labelled training set as one row of the ablation sees it.
+
+    Attributes:
+        images: source and recoloured copies.
+        sampler: order of the images.
+        identities: number of identities.
+        clothes: number of clothes classes, recoloured ones included.
+        positives: (identities, clothes) bool, which clothes belong to whom.
+        poses: pose clusters of the training images, for rows with pose.
+    """
+
+    images: TargetImages
+    sampler: IdentitySampler
+    identities: int
+    clothes: int
+    positives: Tensor
+    poses: PoseClusters | None
+
+    def steps_per_epoch(self, training: TrainingConfig) -> int:
+        """Whole batches of an epoch."""
+        return _whole_batches(len(self.sampler), training.batch, "training.batch")
+
+    def loader(self, epoch: int, config: Config) -> DataLoader[Any]:
+        """Batches of one epoch, from 0."""
+        self.sampler.set_epoch(epoch)
+        return _loader(self.images, self.sampler, collate_target, config)
+
+
+@dataclass(frozen=True, eq=False)
+class ExternalTask:
+    """The unlabelled external set of TAD."""
+
+    images: ExternalImages
+    sampler: ShuffleSampler
+    images_per_epoch: int
+
+    def steps_per_epoch(self, batch: int) -> int:
+        """Whole batches of an epoch."""
+        return _whole_batches(self.images_per_epoch, batch, "training.batch")
+
+    def loader(self, epoch: int, config: Config) -> DataLoader[Any]:
+        """Batches of one epoch, from 0."""
+        self.sampler.set_epoch(epoch)
+        return _loader(self.images, self.sampler, collate_external, config)
+
+
+def target_task(images: ImageSet, row: Row, config: Config) -> TargetTask:
+    """Builds the labelled training set of a row.
+
+    Raises:
+        RlqkitError: the row needs masks, joints or gender labels that the data set lacks, or more
+            pose clusters than there are poses.
+    """
+    recolouring = _recolouring(images, config) if row.recolour else None
+    poses = pose_clusters(images, config) if row.uses_pose else None
+    if row.uses_gender:
+        images.require_gender()
+    labels: dict[str, Any] = {}
+    if poses:
+        labels["pose"] = check_pose_labels(poses.labels.tolist(), config.cap.clusters)
+    if row.uses_gender:
+        labels["gender"] = images.table["gender"].to_numpy(np.int64)
+    data_set = TargetImages(
+        image_store(tuple(images.paths), config.data.cache_megabytes),
+        images.identity_labels,
+        images.clothes_labels,
+        size=(config.data.height, config.data.width),
+        policy=_policy(config),
+        recolouring=recolouring,
+        masks=_mask_store(tuple(images.mask_paths), config.data.cache_megabytes)
+        if recolouring
+        else None,
+        lq_augmentation=row.lq_augmentation,
+        severity=severity(config),
+        mix=degradation_mix(config),
+        **labels,
+    )
+    positives = _positives(images, recolouring)
+    return TargetTask(
+        images=data_set,
+        sampler=IdentitySampler(images.identity_labels, config.training.instances, config.seed),
+        identities=images.n_identities,
+        clothes=positives.shape[1],
+        positives=torch.from_numpy(positives),
+        poses=poses,
+    )
+
+
+def external_task(images: ImageSet, config: Config) -> ExternalTask:
+    """Builds the unlabelled external set of TAD."""
+    data_set = ExternalImages(
+        image_store(tuple(images.paths), config.data.cache_megabytes),
+        size=(config.data.height, config.data.width),
+        policy=_policy(config),
+        severity=severity(config),
+        mix=degradation_mix(config),
+    )
+    order = config.compat.switch("external_order")
+    limit = config.data.external_images or len(images)
+    return ExternalTask(
+        data_set, ShuffleSampler(len(images), config.seed, order), min(limit, len(images))
+    )
+
+
+def evaluation_images(images: ImageSet, quality: str, config: Config) -> EvaluationImages:
+    """An image set to be described, in one quality: "HQ", "mixed LQ" or a degradation's name."""
+    damage = {"HQ": None, "mixed LQ": "mixed"}.get(quality, quality)
+    return EvaluationImages(
+        image_store(tuple(images.paths), config.data.cache_megabytes),
+        size=(config.data.height, config.data.width),
+        degradation=damage,
+        severity=severity(config),
+        mix=degradation_mix(config),
+        seed=config.evaluation.degradation_seed,
+    )
+
+
+def pose_clusters(images: ImageSet, config: Config) -> PoseClusters:
+    """Pose clusters of an image set, from its joints, as ``cap`` says."""
+    images.require_joints()
+    assert images.joints is not None
+    sizes = images.table[["width", "height"]].to_numpy()
+    return fit_pose_clusters(images.joints, sizes, config.cap.pose_vector, config.cap.clusters)
+
+
+def severity(config: Config) -> Severity:
+    """Ranges of the degradations.
+
+    Raises:
+        RlqkitError: no such name.
+    """
+    if config.quality.severity not in SEVERITIES:
+        raise RlqkitError(
+            f'quality.severity = "{config.quality.severity}" is unknown: use one of '
+            f"{', '.join(SEVERITIES)}"
+        )
+    return SEVERITIES[config.quality.severity]
+
+
+def degradation_mix(config: Config) -> tuple[float, float, float]:
+    """Shares of the degradations, mended to thirds where the clean switch asks for it."""
+    shares = mix_shares(config.quality.mix)
+    if config.compat.switch("lq_thresholds") == "clean" and all(shares):
+        return mix_shares("thirds")
+    return shares
+
+
+@lru_cache(maxsize=16)
+def image_store(files: tuple[Path, ...], cache_megabytes: int) -> ImageStore:
+    """Decoded images of a list of files, shared by all who ask in this process."""
+    return ImageStore(files, cache_megabytes)
+
+
+@lru_cache(maxsize=4)
+def _mask_store(files: tuple[Path, ...], cache_megabytes: int) -> ImageStore:
+    return ImageStore(files, cache_megabytes, read=_read_clothes_mask)
+
+
+def _read_clothes_mask(file: Path) -> NDArray[np.uint8]:
+    """Shirt (1) and trousers (2); the embedded masks also tell skin, hair, shoes and bags."""
+    mask = read_mask(file)
+    clothes: NDArray[np.uint8] = np.where(mask <= datasets.TROUSERS, mask, 0).astype(np.uint8)
+    return clothes
+
+
+def _recolouring(images: ImageSet, config: Config) -> Recolouring:
+    images.require_masks()
+    colours = COLOURS if config.recolouring.palette == "nine" else LAST_COLOURS
+    overlap = config.compat.switch("mask_overlap")
+    return Recolouring(
+        original_classes=images.n_clothes,
+        overlap="wrap" if overlap == "official" else "trousers",
+        colours=tuple(colours),
+        groups=config.recolouring.colour_groups or None,
+    )
+
+
+def _positives(images: ImageSet, recolouring: Recolouring | None) -> NDArray[np.bool_]:
+    """(identities, clothes): own outfits, and with recolouring own recoloured classes."""
+    worn = images.clothes_of_identity()
+    if recolouring is None:
+        return worn
+    extra = (recolouring.groups or len(recolouring.colours)) ** 2
+    recoloured = np.kron(np.eye(images.n_identities, dtype=bool), np.ones((1, extra), dtype=bool))
+    return np.concatenate([worn, recoloured], axis=1)
+
+
+def _policy(config: Config) -> SeedPolicy:
+    return SeedPolicy(config.seed, config.compat.switch("worker_seeds"))
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return images.first_identities(min(count, images.n_identities)) if count else images
+
+
+def _whole_batches(images: int, batch: int, key: str) -> int:
+    if images < batch:
+        raise RlqkitError(f"{key} = {batch} is more than the {images} images of an epoch; lower it")
+    return images // batch
+
+
+def _loader(images: Any, sampler: Any, collate: Any, config: Config) -> DataLoader[Any]:
+    return DataLoader(
+        images,
+        batch_size=config.training.batch,
+        sampler=sampler,
+        collate_fn=collate,
+        drop_last=True,
+        num_workers=config.data.workers,
+    )
