@@ -4,6 +4,8 @@ A training image goes through: degradation (if any, at native size) - recolourin
 resize - random crop - flip - normalise - random erasing. An image to be evaluated goes through
 resize and normalise only. All draws come from `SeedPolicy`, so the tensors do not depend on the
 number of workers. Sizes are (height, width), as in the paper's 384x192.
+
+A clothes mask is uint8 (H, W) of two bits: 0 neither, SHIRT (1), TROUSERS (2), 3 where both lie.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rlqkit.datasets import SHIRT, TROUSERS, read_image, read_mask
 from rlqkit.degradations import KINDS, PAPER_SEVERITY, Severity, degrade, draw_kind, mix_shares
 from rlqkit.errors import RlqkitError
 from rlqkit.randomness import SeedPolicy, generator
@@ -36,9 +39,6 @@ from rlqkit.sampling import Draw
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SHIRT, TROUSERS = 1, 2
-"""Bits of a clothes mask: 0 neither, 1 shirt, 2 trousers, 3 where both masks overlap."""
-
 # Copies of an image that have their own random draws; external copies share none with target
 # copies of the same index.
 AS_IT_IS, RECOLOURED, EXTERNAL_HQ, EXTERNAL_LQ, SOURCE = range(5)
@@ -50,49 +50,21 @@ _LEVELS = (
 ) / np.array(IMAGENET_STD, np.float32)[:, None]
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image file as RGB: uint8 (H, W, 3).
-
-    Raises RlqkitError naming the file if it is missing, empty, cut off or no image.
-    """
-    return np.asarray(_open(path, lambda image: image.convert("RGB")))
-
-
-def read_mask(path: str | Path) -> NDArray[np.uint8]:
-    """Read a mask file: uint8 (H, W) with the stored values (palette indices, not colours).
-
-    Raises RlqkitError naming the file if it is missing, empty, cut off or no image.
-    """
-    plain = _open(path, lambda image: image if image.mode in "1LP" else image.convert("L"))
-    return np.asarray(plain).astype(np.uint8)
-
-
-def read_mask_pair(paths: tuple[str | Path, str | Path]) -> NDArray[np.uint8]:
+def read_mask_pair(paths: tuple[Path, Path]) -> NDArray[np.uint8]:
     """Read separate (shirt, trousers) masks, any value above 0 meaning "inside", as one mask.
 
-    Returns uint8 (H, W) of the bits SHIRT and TROUSERS. Raises RlqkitError for unreadable files
-    or sizes that differ.
+    Returns uint8 (H, W) of the bits SHIRT and TROUSERS. Raises RlqkitError for unreadable files,
+    masks with colour channels, or sizes that differ.
     """
     shirt, trousers = (read_mask(path) for path in paths)
+    for path, mask in zip(paths, (shirt, trousers), strict=True):
+        if mask.ndim != 2:
+            raise RlqkitError(f"{path} has colour channels: save the mask as a grey image")
     if shirt.shape != trousers.shape:
         raise RlqkitError(
             f"{paths[0]} is {shirt.shape}, {paths[1]} is {trousers.shape}: sizes must agree"
         )
     return SHIRT * (shirt > 0).astype(np.uint8) + TROUSERS * (trousers > 0).astype(np.uint8)
-
-
-def _open(path: str | Path, use: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return use(image)
-    except FileNotFoundError:
-        raise RlqkitError(f"{path} is missing: check the data set's folder") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(path), "file").splitlines() or [type(error).__name__]
-        raise RlqkitError(
-            f"{path} cannot be read as an image ({reason[0]}): copy or extract it again"
-        ) from None
 
 
 def to_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:

@@ -135,7 +135,9 @@ def test_official_torch_draws_vary_as_the_clean_ones() -> None:
 
 
 def test_generators_are_uniform_across_neighbouring_keys() -> None:
-    firsts = np.array([generator(0, "augment", e, i).random() for e in range(20) for i in range(50)])
+    firsts = np.array(
+        [generator(0, "augment", e, i).random() for e in range(20) for i in range(50)]
+    )
     assert np.histogram(firsts, 10, (0, 1))[0] == pytest.approx(np.full(10, 100), abs=40)
     assert abs(np.corrcoef(firsts[:-1], firsts[1:])[0, 1]) < 0.1
     assert len(set(STREAMS.values())) == len(STREAMS)

@@ -6,8 +6,8 @@ Three kinds of cloth:
 * sleeves and trouser legs are open tubes around the limbs, made in the rest pose and skinned;
 * shirts, coats and skirts hang freely ("drapes"): they are built around the posed body.
 
-Cloth has two coordinates in metres, ``ALONG`` (up the trunk or down a limb) and ``AROUND``, on
-which patterns are drawn, so that stripes stay even whatever the body's shape.
+Cloth has its own coordinates, a height in metres (up the trunk or down a limb) and an angle around
+trunk or limb, on which patterns are drawn, so that stripes stay even whatever the body's shape.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from rlqkit.render.people import Identity
 from rlqkit.render.streams import Stream, generator, smoothstep, wave_noise
 from rlqkit.render.wardrobe import SKIRTS, Bottom, Outfit, Top
 
-TRUNK_RADIUS, ARM_RADIUS = 0.16, 0.05
-"""Metres of cloth per radian around trunk and arm, the same for all people."""
 DRAPE_TOP = 0.64
 """``torso_height`` below which tops hang freely; just under the armpits."""
 ARM_SEAM = 0.15
 """``arm_along`` at which a sleeve's own pattern coordinates begin."""
+LEG_TUBE = (0.30, 0.70)
+"""``leg_along`` where a trouser leg leaves the thigh, and from where it hangs by itself."""
 SMOOTHING = {"tee": 10, "long": 9, "shirt": 12, "jacket": 16, "hoodie": 18, "coat": 20, "tank": 6}
 """Rounds of smoothing that turn skin into cloth of that kind."""
 HAIR_LIFT = {
@@ -51,7 +51,7 @@ class Material(IntEnum):
 
 
 class Column(IntEnum):
-    """Columns of a surface's vertex attributes; all but the last four are body fields."""
+    """Columns of a surface's vertex attributes; all but the last five are body fields."""
 
     X = 0
     Y = 1
@@ -72,11 +72,13 @@ class Column(IntEnum):
     EYE = 16
     ALONG = 17
     """Metres along the cloth: up from the hip joint, or down a limb."""
-    AROUND = 18
-    """Metres around the cloth; 0 in front."""
-    FOLD = 19
+    SIDE = 18
+    """With FRONT a vector around the trunk or limb: its angle from the front is blended this way
+    because the angle itself jumps at the back."""
+    FRONT = 19
+    FOLD = 20
     """Smooth noise of about [-1, 1]: folds of cloth."""
-    GRAIN = 20
+    GRAIN = 21
     """Smooth noise of about [-1, 1]: unevenness of skin and strands of hair."""
 
 
@@ -283,9 +285,7 @@ class Dresser:
         bottom = self.covered_by_bottom(outfit.bottom)
         arm, foot = fields.arm > 0.5, fields.foot > 0.5
         rounds = SMOOTHING[outfit.top.kind]
-        vertices = body.smooth(shape.vertices, foot, 40)
-        toes = foot & (fields.position[:, 1] < -0.10)
-        vertices = body.smooth(vertices, toes, 150)  # shoes have no toes
+        vertices = body.smooth(self._shod(shape.vertices), foot, 12)
         vertices = body.smooth(vertices, top & ~arm, 2 * rounds)
         vertices = body.smooth(vertices, top & arm, rounds // 2)
         # Cloth spans what skin shows: the spots where the mesh is fine are its small details.
@@ -300,10 +300,36 @@ class Dresser:
         normals = vertex_normals(vertices, body.faces)
         return (vertices + normals * lift[:, None]).astype(np.float32)
 
+    def _shod(self, vertices: np.ndarray) -> np.ndarray:
+        """Return (V, 3) with each foot pushed out to the hull of its slices: shoes have no toes."""
+        fields = self.body.fields
+        shod = vertices.copy()
+        angles = np.linspace(-np.pi, np.pi, 24, endpoint=False)
+        for left in (True, False):
+            foot = np.flatnonzero((fields.foot > 0.5) & ((fields.position[:, 0] > 0) == left))
+            x, y, z = vertices[foot].T.astype(np.float64)
+            levels = np.linspace(y.min() + 0.012, y.max() - 0.012, 16)
+            middle = np.array([(x.min() + x.max()) / 2.0, z.min() + 0.025])
+            radii = hull_radii(
+                np.stack([x, z, y], 1), levels, 0.014, np.tile(middle, (len(levels), 1)), angles
+            )
+            row = np.clip(np.rint((y - levels[0]) / (levels[1] - levels[0])), 0, len(levels) - 1)
+            angle = np.arctan2(z - middle[1], x - middle[0])
+            column = (angle + np.pi) / (angles[1] - angles[0])
+            low = np.floor(column).astype(int)
+            hull = np.take_along_axis(radii[row.astype(int)], (low % 24)[:, None], 1)[:, 0]
+            above = np.take_along_axis(radii[row.astype(int)], ((low + 1) % 24)[:, None], 1)[:, 0]
+            hull += (above - hull) * (column - low)
+            shod[foot, 0] = middle[0] + hull * np.cos(angle)
+            shod[foot, 2] = middle[1] + hull * np.sin(angle)
+        return shod
+
     def _cloth_lift(self, outfit: Outfit, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         """Return (V,) metres by which cloth and shoes stand off the skin, without steps."""
         fields = self.body.fields
-        lift = np.where(bottom, outfit.bottom.ease, 0.0)
+        # Loose trouser legs are tubes: there the body below stays slim and never shows through.
+        loose = 0.85 * outfit.bottom.ease * smoothstep(fields.leg_along, *LEG_TUBE)
+        lift = np.where(bottom, outfit.bottom.ease - loose * outfit.bottom.has_loose_legs, 0.0)
         # Sleeves begin close to the shoulder, or they would look padded.
         of_top = outfit.top.looseness * np.where(
             fields.arm > 0.5, 0.4 + 0.45 * smoothstep(fields.arm_along, 0.2, 1.2), 0.8
@@ -312,7 +338,7 @@ class Dresser:
             lift = np.where(top & ~bottom, of_top, lift)
         else:
             lift = np.where(top, np.maximum(of_top, lift + 0.004), lift)
-        lift[fields.foot > 0.5] = 0.012
+        lift[fields.foot > 0.5] = 0.009
         for _ in range(2):
             lift = 0.5 * lift + 0.5 * (self.body.smoothing @ lift)
         return lift.astype(np.float32)
@@ -351,21 +377,20 @@ class Dresser:
 
     def _cloth_coordinates(
         self, vertices: np.ndarray, shape: BodyShape
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ALONG and AROUND (V,) of close-fitting cloth, measured on this very body."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ALONG, SIDE and FRONT (V,) of close-fitting cloth, measured on this very body."""
         fields = self.body.fields
         hip = shape.bone_heads[self.body.bone["upperleg01.L"]]
-        along = vertices[:, 2] - hip[2]
-        around = TRUNK_RADIUS * np.arctan2(vertices[:, 0], hip[1] - vertices[:, 1])
-        for side in SIDES:
-            frame = LimbFrame(self.body.chain(shape, ARM_BONES, side))
+        along, side, front = vertices[:, 2] - hip[2], vertices[:, 0].copy(), hip[1] - vertices[:, 1]
+        for name in SIDES:
+            frame = LimbFrame(self.body.chain(shape, ARM_BONES, name))
             sleeve = np.flatnonzero(
-                self._limb_vertices("A", side) & (fields.arm_along > ARM_SEAM)
+                self._limb_vertices("A", name) & (fields.arm_along > ARM_SEAM)
             )
             flat = frame.flatten(vertices[sleeve], fields.arm_along[sleeve])
             along[sleeve] = frame.segment_length * fields.arm_along[sleeve]
-            around[sleeve] = ARM_RADIUS * np.arctan2(flat[:, 1], flat[:, 0])
-        return along, around
+            side[sleeve], front[sleeve] = flat[:, 1], flat[:, 0]
+        return along, side, front
 
     def _folds(self, points: np.ndarray) -> np.ndarray:
         rng = generator(self.seed, Stream.SURFACE_NOISE, 0)
@@ -394,13 +419,14 @@ class Dresser:
         radii = hull_radii(cloud, levels, 0.07, np.zeros((len(levels), 2)), angles)
         radii = hang(np.maximum(radii, 0.02), keep ** (levels[1] - levels[0]))
         # The upper edge starts under the body's own cloth, so that no gap shows.
-        rise = smoothstep(levels, levels[0], levels[0] + 0.40)[:, None]
+        rise = smoothstep(levels, levels[0], levels[0] + LEG_TUBE[1] - LEG_TUBE[0])[:, None]
         points = frame.place(angles, radii - 0.006 + (ease + 0.006) * rise, levels)
         points = points.reshape(-1, 3)
         bones, weights = self._tube_weights(limb, side, levels, len(angles))
         length = np.repeat(frame.segment_length * levels, len(angles))
         attributes = _attributes(
-            len(points), ALONG=length, AROUND=np.tile(ARM_RADIUS * angles, len(levels)),
+            len(points), ALONG=length, SIDE=np.tile(np.sin(angles), len(levels)),
+            FRONT=np.tile(np.cos(angles), len(levels)),
             FOLD=self._folds(points), ARM=float(limb == "A"), LEG=float(limb == "L"),
             ARM_ALONG=np.repeat(levels, len(angles)), TORSO=0.8,
         )  # fmt: skip
@@ -435,13 +461,10 @@ class Dresser:
     def _trouser_legs(
         self, bottom: Bottom, shape: BodyShape, vertices: np.ndarray
     ) -> list[Surface]:
-        if bottom.leg <= 0.3 or bottom.kind == "leggings":
+        if not bottom.has_loose_legs:
             return []
-        start = 0.30
-        return [
-            self._tube("L", side, shape, vertices, (start, bottom.leg), 0.006, bottom.hang)
-            for side in SIDES
-        ]
+        span, ease = (LEG_TUBE[0], bottom.leg), 0.006 + 0.85 * bottom.ease
+        return [self._tube("L", side, shape, vertices, span, ease, bottom.hang) for side in SIDES]
 
     # -- head ----------------------------------------------------------------------------------
 
@@ -473,7 +496,7 @@ class Dresser:
         """Return the hood of a hoodie, lying on the upper back."""
         neck = shape.bone_heads[self.body.bone["neck01"]]
         mesh = rounded_box(
-            neck + np.array([0.0, 0.065 + top.looseness, -0.035]), np.array([0.115, 0.042, 0.065])
+            neck + np.array([0.0, 0.052 + top.looseness, -0.035]), np.array([0.115, 0.042, 0.065])
         )
         surface = self._rigid(Material.TOP, mesh, "spine01", fold=-0.5)
         surface.attributes[:, Column.ALONG] = 0.5
@@ -671,8 +694,8 @@ class Dresser:
         along = torso.cloth_along(np.repeat(levels, len(angles)), around)
         unrolled = np.stack([0.15 * np.sin(around), -0.12 * np.cos(around), along], 1)
         attributes = _attributes(
-            len(vertices), ALONG=along, AROUND=TRUNK_RADIUS * around, FOLD=self._folds(unrolled),
-            TORSO=np.repeat(torso.torso_height(levels), len(angles)),
+            len(vertices), ALONG=along, SIDE=np.sin(around), FRONT=np.cos(around),
+            FOLD=self._folds(unrolled), TORSO=np.repeat(torso.torso_height(levels), len(angles)),
         )  # fmt: skip
         faces = grid_faces(rings, len(angles), closed=True)
         return PosedSurface(material, vertices.astype(np.float32), faces, attributes)

@@ -27,6 +27,8 @@ class Label(IntEnum):
     BAG = 7
 
 
+TRUNK_RADIUS, ARM_RADIUS = 0.16, 0.05
+"""Metres of cloth per radian around trunk and arm, the same for all people."""
 BLOCK_EDGE = 0.37
 """Metres above the hip joint where a two-coloured top changes its colour."""
 
@@ -75,10 +77,26 @@ def albedo_and_labels(
     return np.clip(albedo, 0.005, 1.0), labels
 
 
+def _sleeve(a: np.ndarray) -> np.ndarray:
+    """Return (n,) bool: where cloth goes around an arm and not around the trunk."""
+    return (a[:, Column.ARM] > 0.5) & (a[:, Column.ARM_ALONG] > ARM_SEAM)
+
+
+def _angle(a: np.ndarray) -> np.ndarray:
+    """Return (n,) radians around the trunk or limb, 0 in front, +-pi at the back."""
+    return np.arctan2(a[:, Column.SIDE], a[:, Column.FRONT])
+
+
+def _repeats(a: np.ndarray, period: float) -> np.ndarray:
+    """Return (n,) how many periods around, such that a whole number fits and no seam shows."""
+    trunk, arm = (max(1, round(2.0 * np.pi * r / period)) for r in (TRUNK_RADIUS, ARM_RADIUS))
+    return _angle(a) / (2.0 * np.pi) * np.where(_sleeve(a), arm, trunk) + 0.175
+
+
 def _pattern_share(top: Top, a: np.ndarray) -> np.ndarray:
     """Return (n,) in [0, 1]: how much of the second colour the pattern puts at each point."""
-    along, around = a[:, Column.ALONG] / top.period, a[:, Column.AROUND] / top.period
-    sleeve = a[:, Column.ARM] > 0.5
+    along, around = a[:, Column.ALONG] / top.period, _repeats(a, top.period)
+    sleeve = _sleeve(a)
     height = a[:, Column.TORSO]
     none = np.zeros(len(a))
     if top.pattern == "hstripe":
@@ -90,14 +108,15 @@ def _pattern_share(top: Top, a: np.ndarray) -> np.ndarray:
     if top.pattern == "dots":
         return ((along % 1.0 - 0.5) ** 2 + (around % 1.0 - 0.5) ** 2 < 0.07).astype(float)
     if top.pattern == "logo":
-        print_ = (np.abs(a[:, Column.AROUND]) < 0.09) & (height > 0.50) & (height < 0.78) & ~sleeve
-        glyphs = np.sin(90.0 * a[:, Column.AROUND]) + np.sin(70.0 * a[:, Column.ALONG])
-        return (print_ & (glyphs > -0.5)).astype(float)
+        across = TRUNK_RADIUS * _angle(a)
+        field = (np.abs(across) < 0.09) & (height > 0.50) & (height < 0.78) & ~sleeve
+        glyphs = np.sin(90.0 * across) + np.sin(70.0 * a[:, Column.ALONG])
+        return (field & (glyphs > -0.5)).astype(float)
     if top.pattern == "block":
         yoke = a[:, Column.ALONG] > BLOCK_EDGE
-        return np.where(sleeve & (a[:, Column.ARM_ALONG] > ARM_SEAM), False, yoke).astype(float)
+        return (yoke & ~sleeve).astype(float)
     if top.pattern == "sleeve":
-        return (sleeve & (a[:, Column.ARM_ALONG] > 0.5 * ARM_SEAM)).astype(float)
+        return sleeve.astype(float)
     return none
 
 
@@ -106,8 +125,8 @@ def _top_colour(top: Top, a: np.ndarray) -> np.ndarray:
     share = _pattern_share(top, a)[:, None]
     colour = top.colour * (1.0 - share) + top.second_colour * share
     colour = colour * (1.0 + 0.12 * a[:, Column.FOLD, None])
-    front = (a[:, Column.ARM] < 0.5) & (np.abs(a[:, Column.AROUND]) < 0.2)
-    sideways = np.abs(a[:, Column.AROUND])
+    sideways = TRUNK_RADIUS * np.abs(_angle(a))
+    front = (a[:, Column.ARM] < 0.5) & (sideways < 0.2)
     if top.opening > 0.0:
         width = top.opening * (1.0 + 0.8 * (a[:, Column.TORSO] - 0.5))
         colour[front & (sideways < width)] = top.inner_colour
@@ -122,7 +141,7 @@ def _bottom_colour(wearer: Wearer, a: np.ndarray) -> np.ndarray:
     bottom = wearer.outfit.bottom
     colour = bottom.colour * (1.0 + 0.10 * a[:, Column.FOLD, None])
     if bottom.kind in SKIRTS and bottom.checked:
-        check = (a[:, Column.ALONG] / 0.11 % 1.0 < 0.4) | (a[:, Column.AROUND] / 0.11 % 1.0 < 0.4)
+        check = (a[:, Column.ALONG] / 0.11 % 1.0 < 0.4) | (_repeats(a, 0.11) % 1.0 < 0.4)
         colour[check] = 0.6 * bottom.colour + 0.1
     return colour
 

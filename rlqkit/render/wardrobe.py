@@ -84,6 +84,11 @@ class Bottom:
     tights: bool = False
     checked: bool = False
 
+    @property
+    def has_loose_legs(self) -> bool:
+        """Whether the legs are open tubes, unlike those of leggings."""
+        return self.kind in ("trousers", "slim", "wide", "shorts")
+
 
 @dataclass(frozen=True)
 class Accessories:
@@ -184,8 +189,8 @@ def _sample_bottom(rng: np.random.Generator, gender: int) -> Bottom:
         "shorts": rng.uniform(0.010, 0.020), "leggings": 0.001,
     }.get(kind, 0.002)  # fmt: skip
     hang = {
-        "trousers": rng.uniform(0.72, 0.86), "slim": rng.uniform(0.50, 0.65),
-        "wide": rng.uniform(0.92, 1.05), "shorts": rng.uniform(0.90, 1.05),
+        "trousers": rng.uniform(0.62, 0.77), "slim": rng.uniform(0.45, 0.58),
+        "wide": rng.uniform(0.82, 0.96), "shorts": rng.uniform(0.90, 1.05),
     }.get(kind, 0.0)  # fmt: skip
     length = {"skirt": (0.6, 1.0), "longskirt": (1.25, 1.8)}.get(kind, (0.0, 0.0))
     return Bottom(

@@ -1,0 +1,84 @@
+"""What every notebook starts with: its configuration, a banner, the look of its figures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.experiment import run, use_threads
+from rlqkit.runs import RunFolder, environment, profile_folder
+
+CC_COLOUR, SC_COLOUR = "#c44e52", "#4c72b0"
+HQ_COLOUR, LQ_COLOUR = "#4c72b0", "#dd8452"
+CORRECT_COLOUR, WRONG_COLOUR, JUNK_COLOUR = "#2e8b57", "#c44e52", "#8c8c8c"
+
+
+def start(
+    profile: str, results: str, seed: int, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Configuration of a notebook, with the banner that a reader should see first.
+
+    Args:
+        profile: smoke, quick, laptop or paper.
+        results: folder that holds and receives results.
+        seed: training seed whose runs the notebook looks at.
+        overrides: dotted configuration keys.
+
+    Raises:
+        RlqkitError: unknown profile or key, impossible value.
+    """
+    changes = {"runtime.results": results, "seed": seed, **(overrides or {})}
+    config = load_profile(profile, changes)
+    use_threads(config)
+    _use_style()
+    versions = environment()["versions"]
+    print(", ".join(f"{name} {versions[name]}" for name in ("rlqkit", "torch", "timm", "numpy")))
+    print(f"profile {profile}, seed {seed}, images {config.data.height} x {config.data.width}")
+    if config.data.dataset.startswith("wardrobe"):
+        print("SYNTHETIC data: rendered people. No figure here is a result on a real benchmark.")
+    if profile != "paper":
+        print(f"Settings of the {profile} profile, not the paper's; see rlqkit/profiles.")
+    return config
+
+
+def finished_run(config: Config, row: str, seed: int | None = None) -> RunFolder:
+    """The run of a row; trained now, with a progress bar, if it isn't there yet."""
+    changes = {"row": row, "seed": config.seed if seed is None else seed}
+    return run(with_overrides(config, changes))
+
+
+def save_figure(figure: Figure, name: str, config: Config) -> Path:
+    """Writes a figure as ``results/<profile>/figures/<name>.png`` (130 dots per inch)."""
+    folder = profile_folder(config) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.png"
+    # no date and no version in the file, so the same figure is the same bytes
+    figure.savefig(file, dpi=130, bbox_inches="tight", metadata={"Software": None})
+    return file
+
+
+def check(condition: bool, praise: str, hint: str) -> None:
+    """Checks the answer to an exercise: says what is right, or raises with a hint.
+
+    Raises:
+        AssertionError: the answer is wrong.
+    """
+    assert condition, hint
+    print(f"Right. {praise}")
+
+
+def _use_style() -> None:
+    sns.set_theme(context="notebook", style="whitegrid")
+    mpl.rcParams["figure.constrained_layout.use"] = True
+    mpl.rcParams["image.interpolation"] = "nearest"
+    plt.rcParams["axes.titlesize"] = 11
+    # Jupyter without ipywidgets falls back to a text bar, which is what a headless run wants.
+    warnings.filterwarnings("ignore", message="IProgress not found")
