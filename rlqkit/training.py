@@ -8,6 +8,7 @@ seed, epoch and image, never by what ran before.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import random
@@ -318,7 +319,8 @@ def load_weights(network: Network, state: dict[str, Any], file: Path) -> None:
 
 
 def launch_fabric(config: Config) -> Fabric:
-    """Device and precision of a training, by Lightning Fabric."""
+    """Device and precision of a training, by Lightning Fabric, which announces neither."""
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     return Fabric(accelerator="auto", devices=1, precision=config.training.precision)
 
 

@@ -197,7 +197,7 @@ def test_each_change_happens_to_half_of_the_views() -> None:
 def test_normalisation_uses_the_imagenet_constants() -> None:
     grey = np.full((8, 8, 3), 100, np.uint8)
     expected = (100 / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
-    np.testing.assert_allclose(to_tensor(grey, (4, 4))[:, 0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(to_tensor(grey, (4, 4))[:, 0, 0], expected, atol=1e-6)
 
 
 # ---------------------------------------------------------------------------- target set
@@ -317,14 +317,15 @@ def test_external_views_are_augmented_independently(store: ImageStore) -> None:
     same = (1.0, 0.0, 0.0)
     data = ExternalImages(store, size=SIZE, policy=SeedPolicy(1), mix=same, augmentation=flips)
     plain = to_tensor(store[0], SIZE)
-    together = []
+    together, equal = [], 0
     for epoch in range(60):
         item = data[Draw(epoch, 0, 0)]
         hq_flipped = not torch.equal(item["hq"], plain)
         error = [(item["lq"].flip(2) - plain).abs().mean(), (item["lq"] - plain).abs().mean()]
         together.append(hq_flipped == (error[0] < error[1]))
-        assert not torch.equal(item["hq"], item["lq"])
+        equal += int(torch.equal(item["hq"], item["lq"]))
     assert 15 <= sum(together) <= 45
+    assert equal <= 3  # where the drawn short side is the image's own
 
 
 def test_external_batch_has_hq_and_lq(store: ImageStore) -> None:
@@ -365,7 +366,7 @@ def batches(
 ) -> list[dict[str, torch.Tensor]]:
     collate = collate_target if isinstance(data, TargetImages) else collate_external
     loader = DataLoader(
-        data,  # type: ignore[arg-type]
+        data,
         batch_size=4,
         sampler=sampler,  # type: ignore[arg-type]
         num_workers=workers,

@@ -316,7 +316,7 @@ class BodyModel:
         return self._joint_weights @ moved
 
     def smooth(self, vertices: np.ndarray, where: np.ndarray, rounds: int) -> np.ndarray:
-        """Return vertices (V, 3) with those under ``where`` (V,) bool pulled to their neighbours."""
+        """Return vertices (V, 3), those under ``where`` (V,) bool pulled to their neighbours."""
         rows = np.flatnonzero(where)
         average = self.smoothing[rows]
         result = vertices.copy()

@@ -113,7 +113,8 @@ def person_crop(projected: np.ndarray, height: int, rng: np.random.Generator) ->
     return Crop(float(centre - width / scale / 2.0), float(top), float(scale), width, height)
 
 
-def _unit_range_tint(rng: np.random.Generator, tilt: list[float], low: float, high: float) -> np.ndarray:
+def _tint(rng: np.random.Generator, tilt: list[float], low: float, high: float) -> np.ndarray:
+    """Draw how warm or cool a light is: (3,) around 1."""
     return np.clip(1.0 + np.array(tilt) * rng.uniform(low, high), 0.6, 1.4)
 
 
@@ -134,8 +135,8 @@ def _sample_camera(seed: int, number: int) -> Camera:
         light=np.array(light),
         key=rng.uniform(0.75, 1.15),
         ambient=rng.uniform(0.3, 0.6),
-        key_tint=_unit_range_tint(rng, [1.0, 0.15, -1.0], -0.13, 0.20),
-        ambient_tint=_unit_range_tint(rng, [-1.0, 0.0, 1.0], -0.06, 0.12),
+        key_tint=_tint(rng, [1.0, 0.15, -1.0], -0.13, 0.20),
+        ambient_tint=_tint(rng, [-1.0, 0.0, 1.0], -0.06, 0.12),
         cast=1.0 + rng.normal(0.0, 0.045, 3),
         exposure=rng.uniform(0.8, 1.2),
         gamma=rng.uniform(1.9, 2.5),

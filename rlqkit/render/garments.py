@@ -55,7 +55,8 @@ class Column(IntEnum):
 
     X = 0
     Y = 1
-    Z = 2
+    ABOVE_SOLE = 2
+    """Metres above the sole, on the dressed rest body."""
     TORSO = 3
     ARM_ALONG = 4
     LEG_ALONG = 5
@@ -276,9 +277,7 @@ class Dresser:
         part = (fields.trunk | (fields.leg > 0.5)) & (fields.foot <= 0.5)
         return part & (fields.torso_height < bottom.waist) & (fields.leg_along < bottom.leg)
 
-    def _clothed_vertices(
-        self, identity: Identity, outfit: Outfit, shape: BodyShape
-    ) -> np.ndarray:
+    def _clothed_vertices(self, identity: Identity, outfit: Outfit, shape: BodyShape) -> np.ndarray:
         """Return (V, 3) rest vertices, smoothed and pushed out where cloth, hair or shoes are."""
         body, fields = self.body, self.body.fields
         top = self.covered_by_top(outfit.top)
@@ -359,13 +358,11 @@ class Dresser:
             lift = lift * (1.0 + 0.22 * tufts)
         return lift.astype(np.float32)
 
-    def _body_surface(
-        self, identity: Identity, vertices: np.ndarray, shape: BodyShape
-    ) -> Surface:
+    def _body_surface(self, identity: Identity, vertices: np.ndarray, shape: BodyShape) -> Surface:
         body, fields = self.body, self.body.fields
         columns = [
-            fields.position, fields.torso_height, fields.arm_along, fields.leg_along, fields.arm,
-            fields.leg, fields.foot, fields.hand, fields.head, fields.neck, fields.head_local,
+            fields.position[:, :2], vertices[:, 2] - vertices[:, 2].min(), fields.torso_height,
+            fields.arm_along, fields.leg_along, fields.arm, fields.leg, fields.foot, fields.hand, fields.head, fields.neck, fields.head_local,
             fields.scalp, fields.eye, *self._cloth_coordinates(vertices, shape),
             self._folds(vertices), self._grain(identity),
         ]  # fmt: skip
@@ -384,9 +381,7 @@ class Dresser:
         along, side, front = vertices[:, 2] - hip[2], vertices[:, 0].copy(), hip[1] - vertices[:, 1]
         for name in SIDES:
             frame = LimbFrame(self.body.chain(shape, ARM_BONES, name))
-            sleeve = np.flatnonzero(
-                self._limb_vertices("A", name) & (fields.arm_along > ARM_SEAM)
-            )
+            sleeve = np.flatnonzero(self._limb_vertices("A", name) & (fields.arm_along > ARM_SEAM))
             flat = frame.flatten(vertices[sleeve], fields.arm_along[sleeve])
             along[sleeve] = frame.segment_length * fields.arm_along[sleeve]
             side[sleeve], front[sleeve] = flat[:, 1], flat[:, 0]
@@ -403,8 +398,8 @@ class Dresser:
     # -- tubes around limbs --------------------------------------------------------------------
 
     def _tube(
-        self, limb: str, side: str, shape: BodyShape, vertices: np.ndarray, span: tuple[float, float],
-        ease: float, keep: float,
+        self, limb: str, side: str, shape: BodyShape, vertices: np.ndarray,
+        span: tuple[float, float], ease: float, keep: float,
     ) -> Surface:  # fmt: skip
         """Return an open tube around an arm "A" or leg "L", from ``span[0]`` to ``span[1]``.
 
@@ -655,7 +650,8 @@ class Dresser:
             shape = DrapeShape(outfit.bottom.waist, float(hem), 0.006, 0.65, outfit.bottom.flare)
             drapes.append(self._drape(Material.BOTTOM, shape, torso, cloud))
             cloud.append(drapes[0].vertices)
-        drapes.append(self._drape(Material.TOP, self._top_drape(outfit, torso, joints), torso, cloud))
+        of_top = self._top_drape(outfit, torso, joints)
+        drapes.append(self._drape(Material.TOP, of_top, torso, cloud))
         return drapes
 
     @staticmethod

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ SAMPLE_COLUMNS = (
     "file", "split", "identity", "camera", "outfit", "gender", "height", "width",
 )  # fmt: skip
 JOINT_COLUMNS = ("file", *(f"{axis}{i}" for i in range(JOINTS) for axis in "xyv"))
+SPLIT_GROUPS = {
+    "train": "train", "val_query": "validation", "val_gallery": "validation", "query": "test",
+    "gallery": "test", "external": "external",
+}  # fmt: skip
+"""The group of identities that each split belongs to."""
 PACKAGES = ("anny", "numba", "numpy", "pillow", "roma", "scipy", "torch")
 RECORDS = ".render"
 Size = tuple[int, int]
@@ -185,13 +191,11 @@ class Studio:
         seed = self.spec.seed
         identity = sample_identity(seed, number)
         shape = self.body.shape(identity.phenotype, identity.local)
-        person = None
-        for shot in shots_of(self.spec, number):
-            if person is None or shot.outfit != worn:
-                worn = shot.outfit
-                person = self.dresser.dress(identity, self.outfit(identity, worn), shape)
-            rng = generator(seed, Stream.PICTURE, number, shot.outfit, shot.camera, 0)
-            yield shot, take_picture(self.dresser, person, self.camera(shot.camera), rng)
+        for worn, shots in groupby(shots_of(self.spec, number), key=lambda shot: shot.outfit):
+            person = self.dresser.dress(identity, self.outfit(identity, worn), shape)
+            for shot in shots:
+                rng = generator(seed, Stream.PICTURE, number, worn, shot.camera, 0)
+                yield shot, take_picture(self.dresser, person, self.camera(shot.camera), rng)
 
     def draw(self, number: int) -> None:
         """Write an identity's images and masks, and last its record."""
@@ -340,7 +344,9 @@ def _finish(out: Path, spec: RenderSpec, numbers: list[int]) -> None:
     counts = {str(k): int(v) for k, v in samples["split"].value_counts().sort_index().items()}
     write_atomically(out / "dataset.json", _description(spec, counts))
     traits = pd.DataFrame([record["traits"] for record in records])
-    write_atomically(out / "README.md", data_card(spec.name, spec.seed, samples, traits).encode())
+    keys = {s: spec.groups()[g].wardrobe for s, g in SPLIT_GROUPS.items()}
+    card = data_card(spec.name, spec.version, spec.seed, samples, traits, keys)
+    write_atomically(out / "README.md", card.encode())
     write_atomically(out / "SHA256SUMS", check_sums(out).encode())
     shutil.rmtree(out / RECORDS)
 

@@ -86,9 +86,7 @@ def shade_background(
     near = floor & (np.abs(points[:, :2]) < 1.6).all(1)
     lit[near] = shadows.light_share(points[near], 0.01)
     facing = np.where(floor, camera.light[2], max(-float(camera.light[1]), 0.0))
-    contact = 1.0 - 0.45 * floor * np.exp(
-        -((points[:, 0] / 0.35) ** 2) - (points[:, 1] / 0.3) ** 2
-    )
+    contact = 1.0 - 0.45 * floor * np.exp(-((points[:, 0] / 0.35) ** 2) - (points[:, 1] / 0.3) ** 2)
     direct = camera.key * (facing * lit)[:, None] * camera.key_tint
     sky = np.where(floor, 1.0, 0.55) * contact
     return albedo**2.2 * (direct + camera.ambient * sky[:, None] * camera.ambient_tint)

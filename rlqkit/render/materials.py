@@ -230,7 +230,7 @@ def _paint_shoes(wearer: Wearer, a: np.ndarray, colour: np.ndarray, labels: np.n
     shoes = wearer.outfit.accessories.shoes
     foot = a[:, Column.FOOT] > 0.5
     colour[foot] = shoes
-    sole = foot & (a[:, Column.Z] < wearer.fields.position[:, 2].min() + 0.025)
+    sole = foot & (a[:, Column.ABOVE_SOLE] < 0.02)
     colour[sole] = 0.35 * shoes + 0.25
     labels[foot] = Label.SHOES
 

@@ -26,7 +26,7 @@ def _skin(vertices, bones, weights, transforms, out):  # type: ignore[no-untyped
 def skin(
     vertices: np.ndarray, bones: np.ndarray, weights: np.ndarray, transforms: np.ndarray
 ) -> np.ndarray:
-    """Move rest ``vertices`` (n, 3) with ``transforms`` (B, 3, 4) by bone ids and weights (n, K)."""
+    """Move ``vertices`` (n, 3) by ``transforms`` (B, 3, 4), with bone ids and weights (n, K)."""
     out = np.empty((len(vertices), 3), np.float32)
     _skin(vertices, bones, weights, transforms, out)
     return out

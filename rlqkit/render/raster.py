@@ -89,7 +89,7 @@ def _interpolate(values, corners, weights, out):  # type: ignore[no-untyped-def]
 
 
 def interpolate(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Blend per-vertex ``values`` (V, K) at n surface points with ``corners`` and weights (n, 3)."""
+    """Blend per-vertex ``values`` (V, K) at n surface points by corners and weights (n, 3)."""
     out = np.empty((len(corners), values.shape[1]), np.float32)
     _interpolate(np.ascontiguousarray(values, np.float32), corners, weights, out)
     return out

@@ -91,8 +91,8 @@ def visible_joints(
 def majority_labels(fine: np.ndarray, factor: int) -> np.ndarray:
     """Return (H, W) uint8: the commonest label in each factor × factor block of (H·f, W·f)."""
     height, width = fine.shape[0] // factor, fine.shape[1] // factor
-    blocks = fine.reshape(height, factor, width, factor).transpose(0, 2, 1, 3)
-    blocks = blocks.reshape(height, width, factor * factor)
+    split = fine.reshape(height, factor, width, factor).transpose(0, 2, 1, 3)
+    blocks = split.reshape(height, width, factor * factor)
     votes = (blocks[..., None, :] == blocks[..., :, None]).sum(-1)
     # Ties go to the larger label, so that a thin limb wins over the background.
     best = (votes * 16 + blocks).argmax(-1)

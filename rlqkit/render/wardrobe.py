@@ -238,7 +238,9 @@ def _wear(top: Top, rng: np.random.Generator) -> Top:
     )
 
 
-def _combine(top: Top, bottom: Bottom, accessories: Accessories, rng: np.random.Generator) -> Outfit:
+def _combine(
+    top: Top, bottom: Bottom, accessories: Accessories, rng: np.random.Generator
+) -> Outfit:
     """Put garments together; under a coat trousers take a skirt's place."""
     if top.kind == "coat" and bottom.kind in SKIRTS:
         bottom = replace(bottom, kind="slim", leg=2.05, ease=0.004, hang=0.6, skirt_length=0.0)
@@ -280,9 +282,7 @@ class SharedWardrobe:
         """Return outfit ``number`` (0 .. bottoms - 1) of ``identity``."""
         top, bottom = self.choice(identity, number)
         rack = 0 if identity.gender == FEMALE else 1
-        accessories = generator(
-            self.seed, Stream.ACCESSORIES, self.key, identity.number, number
-        )
+        accessories = generator(self.seed, Stream.ACCESSORIES, self.key, identity.number, number)
         return _combine(
             _sample_top(generator(self.seed, Stream.TOP, self.key, top)),
             _sample_bottom(
