@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        click.echo("stopped; run the same command again to go on from the last checkpoint", err=True)
+        click.echo(
+            "stopped; run the same command again to go on from the last checkpoint", err=True
+        )
         sys.exit(130)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -48,7 +50,9 @@ def _configured(command: Any) -> Any:
     return command
 
 
-def _config(profile: str | None, file: Path | None, changes: Sequence[str], results: str | None) -> Any:
+def _config(
+    profile: str | None, file: Path | None, changes: Sequence[str], results: str | None
+) -> Any:
     from rlqkit.config import load_file, load_profile, parse_override
 
     overrides = dict(parse_override(text) for text in changes)
@@ -134,7 +138,9 @@ def data() -> None:
 
 _DATA_OPTIONS = (
     click.argument("name", default="wardrobe-v1"),
-    click.option("--root", type=click.Path(path_type=Path), help="Its folder, if not the usual one."),
+    click.option(
+        "--root", type=click.Path(path_type=Path), help="Its folder, if not the usual one."
+    ),
 )
 
 

@@ -287,7 +287,9 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
         RlqkitError: unknown profile, unknown key, wrong type or impossible value.
     """
     if name not in PROFILES:
-        raise RlqkitError(f'no profile "{name}"{_hint(name, PROFILES)}; there are {_list(PROFILES)}')
+        raise RlqkitError(
+            f'no profile "{name}"{_hint(name, PROFILES)}; there are {_list(PROFILES)}'
+        )
     text = (resources.files("rlqkit") / "profiles" / f"{name}.toml").read_text(encoding="utf-8")
     values = tomllib.loads(text)
     values["profile"] = name
@@ -299,7 +301,9 @@ def load_file(path: Path, overrides: dict[str, Any] | None = None) -> Config:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RlqkitError(f"configuration {path} does not exist; give an existing TOML file") from None
+        raise RlqkitError(
+            f"configuration {path} does not exist; give an existing TOML file"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RlqkitError(f"configuration {path} is not valid TOML: {error}") from None
     start = to_dict(load_profile(str(values["profile"]))) if "profile" in values else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,7 +18,7 @@ from rlqkit.evaluation import Evaluation, clothes_changing_map, evaluate_network
 from rlqkit.model import Branch, Heads, Network
 from rlqkit.rows import TEACHER, Row, find_row
 from rlqkit.runs import RunFolder
-from rlqkit.steps import Student, StepRules
+from rlqkit.steps import StepRules, Student
 from rlqkit.tasks import (
     ExternalTask,
     TargetTask,
@@ -27,6 +28,8 @@ from rlqkit.tasks import (
     target_task,
 )
 from rlqkit.training import Record, Training, launch_fabric, seed_everything
+
+NEVER = "epoch 1000000"
 
 
 def run(
@@ -123,7 +126,8 @@ def build_student(config: Config, row: Row, target: TargetTask, fabric: Fabric) 
     others = [p for name, p in heads.named_parameters() if not name.startswith("clothes.")]
     main = torch.optim.Adam([*network.parameters(), *others], **adam)  # type: ignore[arg-type]
     clothes = torch.optim.Adam(heads.clothes.parameters(), **adam)  # type: ignore[arg-type]
-    optimiser, clothes_optimiser = fabric.setup_optimizers(main, clothes)
+    optimisers: Any = fabric.setup_optimizers(main, clothes)
+    optimiser, clothes_optimiser = optimisers
     return Student(
         network=network,
         heads=heads,
@@ -162,7 +166,7 @@ def teacher_config(config: Config) -> Config:
     teacher = config.teacher
     training = replace(
         config.training, epochs=teacher.epochs, steps=teacher.steps, batch=teacher.batch,
-        adversarial_from=config.training.adversarial_from if teacher.adversarial else "epoch 1000000",
+        adversarial_from=config.training.adversarial_from if teacher.adversarial else NEVER,
     )  # fmt: skip
     evaluation = replace(config.evaluation, selection=("last", "best_validation"))
     return replace(
@@ -214,7 +218,7 @@ def _validate(
 ) -> dict[str, float]:
     """CC mAP on validation identities, and on the test if the field's habit is asked for."""
     pairs = {"best_validation": ("val_query", "val_gallery"), "best_test": ("query", "gallery")}
-    measured = {}
+    measured: dict[str, float] = {}
     for rule, (query, gallery) in pairs.items():
         if rule not in config.evaluation.selection:
             continue
@@ -246,7 +250,7 @@ def _evaluate_rules(training: Training, folder: RunFolder) -> None:
         per_query.append(measured.per_query.assign(rule=rule))
         folder.save_network(student.network.state_dict(), rule)
         if rule == "last":
-            folder.save_features(measured.features)  # type: ignore[arg-type]
+            folder.save_features(measured.features)
     folder.save_per_query(pd.concat(per_query, ignore_index=True))
     metrics = pd.concat(tables, ignore_index=True)
     folder.save_json("metrics.json", metrics.to_dict(orient="records"))

@@ -39,7 +39,9 @@ def extract_descriptors(
     network.eval()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     parts = []
-    loader: DataLoader[dict[str, Tensor]] = DataLoader(images, batch_size=batch, num_workers=workers)
+    loader: DataLoader[dict[str, Tensor]] = DataLoader(
+        images, batch_size=batch, num_workers=workers
+    )
     with torch.inference_mode(), fabric.autocast():
         for items in loader:
             x = items["images"].to(fabric.device, memory_format=layout)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -70,6 +70,9 @@ class Network(nn.Module):
         descriptor_branches: the branches that make the descriptor, in order.
     """
 
+    dimensions: int
+    descriptor_branches: tuple[str, ...]
+
     def __init__(self, config: ModelConfig, branches: Sequence[Branch]) -> None:
         """Builds the network with fresh or pretrained weights.
 
@@ -81,7 +84,7 @@ class Network(nn.Module):
             RlqkitError: the backbone is unknown or no ResNet, or its weights can't be had.
         """
         super().__init__()
-        backbone = _load_backbone(config)
+        backbone: Any = _load_backbone(config)
         _set_last_stride_to_one(backbone.layer4)
         stem = nn.Sequential(backbone.conv1, backbone.bn1, backbone.act1, backbone.maxpool)
         split = 0 if config.share_through == "none" else STAGES.index(config.share_through) + 1
@@ -100,8 +103,9 @@ class Network(nn.Module):
             start = pose_split if name == "pose" else split
             parts = [*([] if split else [stem]), *stages[start:]]
             self.branches[name] = nn.Sequential(*(copy.deepcopy(part) for part in parts))
-        self.pools = nn.ModuleDict({name: GlobalPooling(backbone.num_features) for name in branches})
-        self.dimensions = 2 * backbone.num_features
+        channels = int(backbone.num_features)
+        self.pools = nn.ModuleDict({name: GlobalPooling(channels) for name in branches})
+        self.dimensions = 2 * channels
         self.descriptor_branches = tuple(name for name in branches if name != "pose")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -194,7 +198,7 @@ def _load_backbone(config: ModelConfig) -> nn.Module:
             f'model.backbone = "{config.backbone}" is no ResNet of timm; try resnet50, resnet18 '
             "or resnet10t"
         )
-    changes: dict[str, object] = {"num_classes": 0}
+    changes: dict[str, Any] = {"num_classes": 0}
     if config.channels:
         changes["channels"] = config.channels
     if config.stem_width:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from rlqkit import datasets
-from rlqkit.config import Config, to_dict, from_dict, with_overrides
+from rlqkit.config import Config, from_dict, to_dict, with_overrides
 from rlqkit.errors import RlqkitError
 from rlqkit.experiment import run, teacher_config
 from rlqkit.rows import ROWS, find_row
@@ -156,7 +156,9 @@ def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> f
 
     started = time.perf_counter()
     output = Path(target) / Path(source).name
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a debugger's warning, no debugger
+    os.environ.setdefault(
+        "PYDEVD_DISABLE_FILE_VALIDATION", "1"
+    )  # a debugger's warning, no debugger
     try:
         papermill.execute_notebook(
             source, str(output), parameters, kernel_name="python3", progress_bar=False,

@@ -232,7 +232,9 @@ def _commit() -> str:
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD").strip()
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", ":(top,exclude)results")
+        changed = _git(
+            folder, "status", "--porcelain", "--untracked-files=no", ":(top,exclude)results"
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if changed.strip() else "")

@@ -114,9 +114,7 @@ def _clothes_adversarial(out: CapOutputs) -> Tensor:
 
 
 def _pose(out: CapOutputs) -> Tensor:
-    return losses.smoothed_cross_entropy(
-        out.student.heads.pose(out.f["pose"]), out.batch["pose"]
-    )
+    return losses.smoothed_cross_entropy(out.student.heads.pose(out.f["pose"]), out.batch["pose"])
 
 
 def _gender(out: CapOutputs) -> Tensor:
@@ -220,7 +218,9 @@ def tad_step(
             taught = teacher(hq)
         f = student.network(torch.cat([hq, lq]))
     halves = {name: feature.split(len(hq)) for name, feature in f.items()}
-    logits = {name: o.split(len(hq)) for name, o in _identity_and_clothes_logits(student, f).items()}
+    logits = {
+        name: o.split(len(hq)) for name, o in _identity_and_clothes_logits(student, f).items()
+    }
     out = TadOutputs(
         teacher=taught,
         f_hq={name: half[0] for name, half in halves.items()},

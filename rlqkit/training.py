@@ -45,9 +45,7 @@ class PlannedPhase:
     steps: int
 
 
-def plan_phases(
-    training: TrainingConfig, cap_steps: int, tad_steps: int = 0
-) -> list[PlannedPhase]:
+def plan_phases(training: TrainingConfig, cap_steps: int, tad_steps: int = 0) -> list[PlannedPhase]:
     """The phases of a training, TAD before CAP in every epoch.
 
     With a budget in epochs every epoch is whole. With a budget in steps the sum over all phases
@@ -68,12 +66,10 @@ def plan_phases(
         if rest:
             tad_rest = round(rest * tad_steps / whole)
             lengths.append((tad_rest, rest - tad_rest))
-    return [
-        PlannedPhase(epoch, kind, steps)
-        for epoch, (tad, cap) in enumerate(lengths)
-        for kind, steps in (("tad", tad), ("cap", cap))
-        if steps
-    ]
+    phases = []
+    for epoch, (tad, cap) in enumerate(lengths):
+        phases += [PlannedPhase(epoch, "tad", tad), PlannedPhase(epoch, "cap", cap)]
+    return [phase for phase in phases if phase.steps]
 
 
 def learning_rate(training: TrainingConfig, epoch: int, progress: float) -> float:
@@ -161,8 +157,8 @@ class Training:
         return self.history
 
     def _run_phase(self, phase: PlannedPhase, done: int, bar: tqdm[Any]) -> int:
-        started, sums, images = time.perf_counter(), {}, 0
-        rate = 0.0
+        started, images, rate = time.perf_counter(), 0, 0.0
+        sums: dict[str, float] = {}
         for number, batch in enumerate(self._batches(phase)):
             share = (done + number) / self.total_steps
             rate = learning_rate(self.config.training, phase.epoch, share)
@@ -333,11 +329,12 @@ def seed_everything(seed: int) -> None:
 
 def _random_states() -> dict[str, Any]:
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    numpy_state: Any = np.random.get_state()
+    name, keys, *rest = numpy_state
     return {
         "torch": torch.get_rng_state(),
         "python": [version, list(internal), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
     }
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from rlqkit import losses
 from rlqkit.model import CosineHead
-from torch import Tensor
 
 FOLDER = Path(__file__).parent / "golden"
 ARRAYS = np.load(FOLDER / "losses.npz")

@@ -11,11 +11,12 @@ import pytest
 import torch
 from golden_weights import fill, released_name
 from lightning_fabric import Fabric
+from torch import Tensor, nn
+
 from rlqkit.config import ModelConfig
 from rlqkit.model import Heads, build_base, build_rlq, count_parameters
 from rlqkit.rows import ROWS
-from rlqkit.steps import Student, StepRules, cap_step, tad_step
-from torch import Tensor, nn
+from rlqkit.steps import StepRules, Student, cap_step, tad_step
 
 FOLDER = Path(__file__).parent / "golden"
 RESNET50 = ModelConfig(weights="none")
@@ -135,9 +136,7 @@ def room_of(name: str) -> str:
 
 @pytest.mark.parametrize("phase", ["base", "cap", "tad"])
 def test_step(phase: str) -> None:
-    golden = next(
-        g for g in json.loads((FOLDER / "steps.json").read_text()) if g["phase"] == phase
-    )
+    golden = next(g for g in json.loads((FOLDER / "steps.json").read_text()) if g["phase"] == phase)
     weights = {
         name: value.clone()
         for module in modules_of(golden_student(pose=phase != "base"))
@@ -193,9 +192,7 @@ def check_changes(student: Student, before: dict[str, Tensor], golden: dict[str,
         assert means[room] ** 0.5 == pytest.approx(change, rel=TOLERANCE), room
 
 
-def check_probes(
-    student: Student, before: dict[str, Tensor], probes: list[dict[str, Any]]
-) -> None:
+def check_probes(student: Student, before: dict[str, Tensor], probes: list[dict[str, Any]]) -> None:
     ours = {
         released_name(name): (before[name], parameter)
         for module in modules_of(student)
