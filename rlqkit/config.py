@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -130,7 +131,7 @@ class TrainingConfig:
     """Share of the training after which the cosine schedule starts to fall."""
     adversarial_from: str = "epoch 25"
     """Moment from which the clothes classifier trains and CAL counts: "epoch 25" or "40 %"."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic, in Lightning Fabric's words."""
     channels_last: bool = False
     """Memory layout of images and convolutions; faster with bf16."""
@@ -399,6 +400,8 @@ def _typed(hint: Any, value: Any, key: str) -> Any:
         value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise RlqkitError(f"{key} = {value!r} must be of type {hint.__name__}")
+    if hint is float and not math.isfinite(value):
+        raise RlqkitError(f"{key} = {value!r} must be a finite number")
     return value
 
 

@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
-from rlqkit.config import CapConfig, CompatConfig, Config, RecolouringConfig
+from rlqkit.config import Config
 from rlqkit.datasets import Benchmark
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import Evaluation, clothes_changing_map, evaluate_network
 from rlqkit.model import Branch, Heads, Network
-from rlqkit.rows import TEACHER, Row, find_row
+from rlqkit.plan import teacher_config
+from rlqkit.rows import Row, find_row
 from rlqkit.runs import RunFolder
 from rlqkit.steps import StepRules, Student
 from rlqkit.tasks import (
@@ -28,8 +29,6 @@ from rlqkit.tasks import (
     target_task,
 )
 from rlqkit.training import Record, Training, launch_fabric, seed_everything
-
-NEVER = "epoch 1000000"
 
 
 def run(
@@ -155,27 +154,6 @@ def step_rules(config: Config) -> StepRules:
         disentangle_form=config.cap.disentangle_form,
         keep_zero_gradients=compat.switch("zero_grad") == "official",
     )
-
-
-def teacher_config(config: Config) -> Config:
-    """The configuration of the teacher's run: base model on the external set.
-
-    What a teacher does not see (attributes, recolouring, seeds of the student) is set to its
-    default, so that all students of a profile share one teacher.
-    """
-    teacher = config.teacher
-    training = replace(
-        config.training, epochs=teacher.epochs, steps=teacher.steps, batch=teacher.batch,
-        adversarial_from=config.training.adversarial_from if teacher.adversarial else NEVER,
-    )  # fmt: skip
-    evaluation = replace(config.evaluation, selection=("last", "best_validation"))
-    return replace(
-        config, row=TEACHER.name, seed=teacher.seed, training=training, evaluation=evaluation,
-        cap=CapConfig(), recolouring=RecolouringConfig(), compat=CompatConfig(
-            preset=config.compat.preset, worker_seeds=config.compat.worker_seeds,
-            kl_reduction=config.compat.kl_reduction,
-        ),
-    )  # fmt: skip
 
 
 def load_teacher(config: Config) -> Network:

@@ -18,10 +18,11 @@ from typing import Any
 import pandas as pd
 
 from rlqkit import datasets
-from rlqkit.config import Config, from_dict, to_dict, with_overrides
+from rlqkit.config import Config, from_dict, to_dict
 from rlqkit.errors import RlqkitError
-from rlqkit.experiment import run, teacher_config
-from rlqkit.rows import ROWS, find_row
+from rlqkit.experiment import run
+from rlqkit.plan import planned_runs
+from rlqkit.rows import find_row
 from rlqkit.runs import RunFolder, profile_folder
 from rlqkit.tables import write_tables
 
@@ -49,26 +50,12 @@ def reproduce(config: Config, notebooks: bool = True, say: Say = print) -> Path:
     _check_data(config, say)
     plan = planned_runs(config)
     run_all(plan, config.runtime.jobs, say)
-    tables = write_tables(folder)
+    tables = write_tables(config)
     say(f"tables: {', '.join(str(file) for file in tables)}")
     if notebooks:
         execute_notebooks(config, say)
     say(f"done in {_minutes(time.perf_counter() - started)}; look into {folder}")
     return folder
-
-
-def planned_runs(config: Config) -> list[Config]:
-    """Configurations of all runs, the teacher first where a row needs it, then rows by seed."""
-    rows = [find_row(name) for name in (config.reproduce.rows or ROWS)]
-    if not config.reproduce.seeds:
-        raise RlqkitError("reproduce.seeds is empty; give at least one seed")
-    plan = [
-        with_overrides(config, {"row": row.name, "seed": seed})
-        for seed in config.reproduce.seeds
-        for row in rows
-    ]
-    needs_teacher = any(row.uses_tad for row in rows)
-    return [teacher_config(config), *plan] if needs_teacher else plan
 
 
 def run_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFolder]:

@@ -17,7 +17,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -164,16 +164,20 @@ def find_runs(folder: Path) -> list[RunFolder]:
     return [RunFolder(file.parent) for file in sorted(folder.glob("runs/*/metrics.json"))]
 
 
-def collect_metrics(folder: Path) -> pd.DataFrame:
+def collect_metrics(folder: Path, runs: Sequence[RunFolder] | None = None) -> pd.DataFrame:
     """All metrics of a profile's runs in one table.
 
     Adds the columns run, row, title, seed, steps, epochs, images, train_seconds.
+
+    Args:
+        folder: a profile's results folder.
+        runs: only these; default: every run in the folder, whatever its configuration.
 
     Raises:
         RlqkitError: there is no run.
     """
     tables = []
-    for run in find_runs(folder):
+    for run in find_runs(folder) if runs is None else runs:
         config, history = run.config(), run.history()
         columns = {
             "run": run.path.name,

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from rlqkit.config import Config
 from rlqkit.degradations import KINDS
 from rlqkit.evaluation import HQ, LQ, MIXED
+from rlqkit.plan import planned_runs
 from rlqkit.rows import ROWS, TEACHER
-from rlqkit.runs import collect_metrics
+from rlqkit.runs import RunFolder, collect_metrics, profile_folder
 
 ROW_ORDER = [TEACHER.name, *ROWS]
 COLUMNS = {
@@ -23,11 +25,22 @@ COLUMNS = {
 """Conditions that the ablation table shows: query quality, gallery quality, protocol -> title."""
 
 
-def ablation_table(folder: Path, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+def planned_metrics(config: Config) -> pd.DataFrame:
+    """Metrics of the runs that belong to a configuration and are there; others are left aside.
+
+    Raises:
+        RlqkitError: none is there.
+    """
+    planned = [RunFolder.of(run) for run in planned_runs(config)]
+    present = [run for run in planned if (run.path / "metrics.json").is_file()]
+    return collect_metrics(profile_folder(config), present)
+
+
+def ablation_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
     """One line per row of the ablation: mean over seeds, in percent, with cost beside it.
 
     Args:
-        folder: a profile's results folder.
+        config: whose runs; runs of another configuration in the same folder don't count.
         measure: "rank1", "rank5", "rank10" or "mAP".
         rule: selection rule.
 
@@ -35,7 +48,7 @@ def ablation_table(folder: Path, measure: str = "rank1", rule: str = "last") -> 
         Index: titles of the rows, in the order of the paper. Columns: the conditions of
         ``COLUMNS`` (all CC unless named otherwise), then seeds, steps, epochs, images, seconds.
     """
-    metrics = collect_metrics(folder)
+    metrics = planned_metrics(config)
     metrics = metrics[metrics["rule"] == rule]
     lines = []
     for row in ROW_ORDER:
@@ -56,9 +69,9 @@ def ablation_table(folder: Path, measure: str = "rank1", rule: str = "last") -> 
     return pd.DataFrame(lines).set_index("row")
 
 
-def seed_table(folder: Path, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+def seed_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
     """Every seed of every row by itself: CC on HQ and LQ queries, in percent."""
-    metrics = collect_metrics(folder)
+    metrics = planned_metrics(config)
     chosen = metrics[(metrics["rule"] == rule) & (metrics["protocol"] == "CC")]
     wide = chosen.pivot_table(
         index=["row", "seed"], columns=["query", "gallery"], values=measure, aggfunc="first"
@@ -67,20 +80,20 @@ def seed_table(folder: Path, measure: str = "rank1", rule: str = "last") -> pd.D
     return (100 * wide).reindex(ROW_ORDER, level="row")
 
 
-def write_tables(folder: Path) -> list[Path]:
+def write_tables(config: Config) -> list[Path]:
     """Writes the tables of a profile as CSV and Markdown; returns the files."""
-    target = folder / "tables"
+    target = profile_folder(config) / "tables"
     target.mkdir(parents=True, exist_ok=True)
     written = []
     for measure in ("rank1", "mAP"):
-        for rule in sorted(set(collect_metrics(folder)["rule"])):
-            table = ablation_table(folder, measure, rule)
+        for rule in sorted(set(planned_metrics(config)["rule"])):
+            table = ablation_table(config, measure, rule)
             stem = target / f"ablation_{measure}_{rule}"
             table.round(2).to_csv(stem.with_suffix(".csv"))
             stem.with_suffix(".md").write_text(_markdown(table), encoding="utf-8")
             written += [stem.with_suffix(".csv"), stem.with_suffix(".md")]
     seeds = target / "seeds_rank1.csv"
-    seed_table(folder).round(2).to_csv(seeds)
+    seed_table(config).round(2).to_csv(seeds)
     return [*written, seeds]
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -214,21 +214,23 @@ class Training:
         return cap_step(self.student, batch, self.row.terms, adversarial)
 
     def _validate_if_due(self, index: int) -> None:
-        """Validates after the CAP phases that split the training into equal parts."""
-        if self.validate is None or self.phases[index].kind != "cap":
+        """Validates after the epochs that split the training into equal parts."""
+        epoch, last = self.phases[index].epoch, index == len(self.phases) - 1
+        if self.validate is None or not (last or self.phases[index + 1].epoch > epoch):
             return
         epochs = self.phases[-1].epoch + 1
         count = min(self.config.training.evaluations, epochs)
         due = {math.ceil(epochs * (i + 1) / count) - 1 for i in range(count)}
-        if self.phases[index].epoch not in due:
+        if epoch not in due:
             return
         measured = self.validate(self.student.network)
         self.history[-1] |= {name: round(value, 6) for name, value in measured.items()}
-        for name, value in measured.items():
-            if name.startswith("best_") and value > self.kept.get(name, {}).get("value", -1.0):
+        for name in self.config.evaluation.selection:
+            value = measured.get(name, -math.inf)
+            if value > self.kept.get(name, {}).get("value", -math.inf):
                 state = {k: v.clone() for k, v in self.student.network.state_dict().items()}
                 self.kept[name] = {
-                    "value": value, "epoch": self.phases[index].epoch, "network": state,
+                    "value": value, "epoch": epoch, "network": state,
                 }  # fmt: skip
 
     def _save(self, next_phase: int) -> None:
@@ -246,6 +248,7 @@ class Training:
                 "clothes_optimiser": self.student.clothes_optimiser.state_dict(),
                 "history": self.history,
                 "kept": self.kept,
+                "precision": self.student.fabric.strategy.precision.state_dict(),
                 "random": _random_states(),
             },
         )
@@ -253,13 +256,15 @@ class Training:
     def _resume(self) -> int:
         if self.folder is None or not (self.folder / "checkpoint.pt").exists():
             return 0
-        state = read_checkpoint(self.folder / "checkpoint.pt")
-        load_weights(self.student.network, state, self.folder / "checkpoint.pt")
-        self.student.heads.load_state_dict(state["heads"])
+        file = self.folder / "checkpoint.pt"
+        state = read_checkpoint(file)
+        load_weights(self.student.network, state["network"], file)
+        load_weights(self.student.heads, state["heads"], file)
         self.student.optimiser.load_state_dict(state["optimiser"])
         self.student.clothes_optimiser.load_state_dict(state["clothes_optimiser"])
         self.history[:] = state["history"]
         self.kept = state["kept"]
+        self.student.fabric.strategy.precision.load_state_dict(state["precision"])
         _restore_random_states(state["random"])
         next_phase: int = state["next_phase"]
         return next_phase
@@ -290,28 +295,32 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise RlqkitError(
             f"checkpoint {file} can't be read ({type(error).__name__}); delete it and train again"
         ) from error
-    wanted = {"config", "network", "heads", "next_phase"}
+    wanted = {
+        "config", "row", "next_phase", "network", "heads", "optimiser", "clothes_optimiser",
+        "history", "kept", "precision", "random",
+    }  # fmt: skip
     if not isinstance(state, dict) or not wanted <= state.keys():
         raise RlqkitError(f"{file} is no checkpoint of rlqkit; give a run folder's checkpoint.pt")
     return state
 
 
-def load_weights(network: Network, state: dict[str, Any], file: Path) -> None:
-    """Loads the network's weights, refusing those of another architecture.
+def load_weights(module: nn.Module, given: dict[str, Tensor], file: Path) -> None:
+    """Loads the weights of a network or of its heads, refusing those of another architecture.
 
     Raises:
         RlqkitError: names or shapes differ; the first difference is named.
     """
-    own, given = network.state_dict(), state["network"]
+    own = module.state_dict()
     for name in sorted(own.keys() | given.keys()):
         if name not in given or name not in own or own[name].shape != given[name].shape:
             have = tuple(given[name].shape) if name in given else "absent"
             want = tuple(own[name].shape) if name in own else "absent"
             raise RlqkitError(
                 f"checkpoint {file} is of another architecture: {name} is {have}, the "
-                f"configuration wants {want}; use the configuration it was trained with"
+                f"configuration wants {want}; use the configuration and data it was trained with, "
+                "or delete it and train again"
             )
-    network.load_state_dict(given)
+    module.load_state_dict(given)
 
 
 def launch_fabric(config: Config) -> Fabric:
@@ -333,6 +342,7 @@ def _random_states() -> dict[str, Any]:
     name, keys, *rest = numpy_state
     return {
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": [version, list(internal), gauss],
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
     }
@@ -340,6 +350,8 @@ def _random_states() -> dict[str, Any]:
 
 def _restore_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = states["numpy"]

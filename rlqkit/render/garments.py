@@ -48,6 +48,7 @@ class Material(IntEnum):
     HAIR = 3
     BAG = 4
     CAP = 5
+    SHOE = 6
 
 
 class Column(IntEnum):
@@ -254,6 +255,7 @@ class Dresser:
         surfaces = [self._body_surface(identity, vertices, shape)]
         surfaces += self._sleeves(outfit.top, shape, vertices)
         surfaces += self._trouser_legs(outfit.bottom, shape, vertices)
+        surfaces += [self._shoe(side, shape) for side in SIDES]
         surfaces += self._hair(identity, shape)
         if outfit.top.kind == "hoodie":
             surfaces.append(self._hood(shape, outfit.top))
@@ -284,7 +286,7 @@ class Dresser:
         bottom = self.covered_by_bottom(outfit.bottom)
         arm, foot = fields.arm > 0.5, fields.foot > 0.5
         rounds = SMOOTHING[outfit.top.kind]
-        vertices = body.smooth(self._shod(shape.vertices), foot, 12)
+        vertices = body.smooth(shape.vertices, foot, 40)
         vertices = body.smooth(vertices, top & ~arm, 2 * rounds)
         vertices = body.smooth(vertices, top & arm, rounds // 2)
         # Cloth spans what skin shows: the spots where the mesh is fine are its small details.
@@ -298,30 +300,6 @@ class Dresser:
         lift = self._cloth_lift(outfit, top, bottom) + self._hair_lift(identity, outfit)
         normals = vertex_normals(vertices, body.faces)
         return (vertices + normals * lift[:, None]).astype(np.float32)
-
-    def _shod(self, vertices: np.ndarray) -> np.ndarray:
-        """Return (V, 3) with each foot pushed out to the hull of its slices: shoes have no toes."""
-        fields = self.body.fields
-        shod = vertices.copy()
-        angles = np.linspace(-np.pi, np.pi, 24, endpoint=False)
-        for left in (True, False):
-            foot = np.flatnonzero((fields.foot > 0.5) & ((fields.position[:, 0] > 0) == left))
-            x, y, z = vertices[foot].T.astype(np.float64)
-            levels = np.linspace(y.min() + 0.012, y.max() - 0.012, 16)
-            middle = np.array([(x.min() + x.max()) / 2.0, z.min() + 0.025])
-            radii = hull_radii(
-                np.stack([x, z, y], 1), levels, 0.014, np.tile(middle, (len(levels), 1)), angles
-            )
-            row = np.clip(np.rint((y - levels[0]) / (levels[1] - levels[0])), 0, len(levels) - 1)
-            angle = np.arctan2(z - middle[1], x - middle[0])
-            column = (angle + np.pi) / (angles[1] - angles[0])
-            low = np.floor(column).astype(int)
-            hull = np.take_along_axis(radii[row.astype(int)], (low % 24)[:, None], 1)[:, 0]
-            above = np.take_along_axis(radii[row.astype(int)], ((low + 1) % 24)[:, None], 1)[:, 0]
-            hull += (above - hull) * (column - low)
-            shod[foot, 0] = middle[0] + hull * np.cos(angle)
-            shod[foot, 2] = middle[1] + hull * np.sin(angle)
-        return shod
 
     def _cloth_lift(self, outfit: Outfit, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         """Return (V,) metres by which cloth and shoes stand off the skin, without steps."""
@@ -337,7 +315,7 @@ class Dresser:
             lift = np.where(top & ~bottom, of_top, lift)
         else:
             lift = np.where(top, np.maximum(of_top, lift + 0.004), lift)
-        lift[fields.foot > 0.5] = 0.009
+        lift[fields.foot > 0.5] = 0.002
         for _ in range(2):
             lift = 0.5 * lift + 0.5 * (self.body.smoothing @ lift)
         return lift.astype(np.float32)
@@ -362,9 +340,10 @@ class Dresser:
         body, fields = self.body, self.body.fields
         columns = [
             fields.position[:, :2], vertices[:, 2] - vertices[:, 2].min(), fields.torso_height,
-            fields.arm_along, fields.leg_along, fields.arm, fields.leg, fields.foot, fields.hand, fields.head, fields.neck, fields.head_local,
-            fields.scalp, fields.eye, *self._cloth_coordinates(vertices, shape),
-            self._folds(vertices), self._grain(identity),
+            fields.arm_along, fields.leg_along, fields.arm, fields.leg, fields.foot, fields.hand,
+            fields.head, fields.neck, fields.head_local, fields.scalp, fields.eye,
+            *self._cloth_coordinates(vertices, shape), self._folds(vertices),
+            self._grain(identity),
         ]  # fmt: skip
         attributes = np.concatenate([np.atleast_2d(c.T).T for c in columns], 1).astype(np.float32)
         return Surface(
@@ -460,6 +439,35 @@ class Dresser:
             return []
         span, ease = (LEG_TUBE[0], bottom.leg), 0.006 + 0.85 * bottom.ease
         return [self._tube("L", side, shape, vertices, span, ease, bottom.hang) for side in SIDES]
+
+    def _shoe(self, side: str, shape: BodyShape) -> Surface:
+        """Return a shoe: a shell around the hull of the foot's slices from heel to toe."""
+        fields = self.body.fields
+        left = fields.position[:, 0] > 0
+        foot = (fields.foot > 0.5) & (left if side == "L" else ~left)
+        x, y, z = shape.vertices[foot].T.astype(np.float64)
+        levels = np.linspace(y.max() - 0.012, y.min() + 0.016, 14)
+        near = [np.abs(y - level) < 0.014 for level in levels]
+        middle = np.array([[(x[n].min() + x[n].max()) / 2.0, z.min() + 0.03] for n in near])
+        angles = np.linspace(-np.pi, np.pi, 20, endpoint=False)
+        radii = hull_radii(np.stack([x, z, y], 1), levels, 0.014, middle, angles) + 0.007
+        # Round ends: the outermost rings shrink to a point in front of the toes, behind the heel.
+        rows = np.r_[0, 0, 0:14, 13, 13]
+        shrink = np.r_[0.0, 0.75, np.ones(14), 0.75, 0.0]
+        reach = np.r_[0.020, 0.014, np.zeros(14), -0.017, -0.024]
+        wide = radii[rows] * shrink[:, None]
+        points = np.stack(
+            [
+                middle[rows, :1] + wide * np.cos(angles),
+                np.broadcast_to((levels[rows] + reach)[:, None], wide.shape),
+                np.maximum(middle[rows, 1:] + wide * np.sin(angles), z.min() - 0.006),
+            ],
+            -1,
+        ).reshape(-1, 3)
+        faces = grid_faces(len(rows), len(angles), closed=True)
+        surface = self._rigid(Material.SHOE, (points.astype(np.float32), faces), f"foot.{side}")
+        surface.attributes[:, Column.ABOVE_SOLE] = points[:, 2] - points[:, 2].min()
+        return surface
 
     # -- head ----------------------------------------------------------------------------------
 
@@ -625,7 +633,7 @@ class Dresser:
         ]
         joints = self.body.posed_keypoints(person.shape, transforms)
         posed += self._drapes(person, posed, joints)
-        floor = np.array([0.0, 0.0, posed[0].vertices[:, 2].min()])
+        floor = np.array([0.0, 0.0, min(s.vertices[:, 2].min() for s in posed)])
         moved = [
             PosedSurface(s.material, (s.vertices - floor).astype(np.float32), s.faces, s.attributes)
             for s in posed

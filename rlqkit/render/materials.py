@@ -62,6 +62,9 @@ def albedo_and_labels(
     chosen = materials == Material.BOTTOM
     albedo[chosen] = _bottom_colour(wearer, attributes[chosen])
     labels[chosen] = Label.BOTTOM
+    chosen = materials == Material.SHOE
+    albedo[chosen] = _shoe_colour(outfit.accessories.shoes, attributes[chosen])
+    labels[chosen] = Label.SHOES
     chosen = materials == Material.HAIR
     albedo[chosen] = wearer.identity.hair * (1.0 + 0.22 * grain[chosen])
     labels[chosen] = Label.HAIR
@@ -156,7 +159,8 @@ def _body(wearer: Wearer, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _paint_face(wearer, a, colour)
     _paint_hair(wearer, a, colour, labels)
     _paint_legs(wearer, a, colour, labels)
-    _paint_shoes(wearer, a, colour, labels)
+    foot = a[:, Column.FOOT] > 0.5
+    colour[foot], labels[foot] = wearer.outfit.accessories.shoes, Label.SHOES
     _paint_top(wearer, a, colour, labels)
     return colour, labels
 
@@ -226,13 +230,10 @@ def _paint_legs(wearer: Wearer, a: np.ndarray, colour: np.ndarray, labels: np.nd
     labels[cloth] = Label.BOTTOM
 
 
-def _paint_shoes(wearer: Wearer, a: np.ndarray, colour: np.ndarray, labels: np.ndarray) -> None:
-    shoes = wearer.outfit.accessories.shoes
-    foot = a[:, Column.FOOT] > 0.5
-    colour[foot] = shoes
-    sole = foot & (a[:, Column.ABOVE_SOLE] < 0.02)
-    colour[sole] = 0.35 * shoes + 0.25
-    labels[foot] = Label.SHOES
+def _shoe_colour(shoes: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Return the albedo (n, 3) of points on a shoe: the upper, and a greyer sole."""
+    sole = a[:, Column.ABOVE_SOLE, None] < 0.022
+    return np.where(sole, 0.45 * shoes + 0.2, shoes)
 
 
 def _paint_top(wearer: Wearer, a: np.ndarray, colour: np.ndarray, labels: np.ndarray) -> None:
