@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rlqkit import __version__
-from rlqkit.errors import RlqkitError
+from rlqkit.errors import RlqkitError, one_line
 
 EXIT_USER_ERROR = 2
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cli.main(args=arguments, prog_name="rlqkit", standalone_mode=False)
     except RlqkitError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {one_line(error)}", err=True)
         sys.exit(EXIT_USER_ERROR)
     except click.ClickException as error:
         error.show()
@@ -59,9 +59,7 @@ def _config(
     if results:
         overrides["runtime.results"] = results
     if file is not None:
-        if profile:
-            overrides["profile"] = profile
-        return load_file(file, overrides)
+        return load_file(file, overrides, profile)
     return load_profile(profile or "quick", overrides)
 
 
@@ -93,18 +91,18 @@ def reproduce(
 
 @cli.command()
 @_configured
-@click.option("--row", default="rlq", show_default=True, help="Row of the ablation (see: rows).")
-@click.option("--seed", default=1, show_default=True, help="Training seed.")
+@click.option("--row", help="Row of the ablation, see `rlqkit rows` (default: rlq).")
+@click.option("--seed", type=int, help="Training seed (default: 1).")
 def train(
     profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
-    row: str, seed: int,
+    row: str | None, seed: int | None,
 ) -> None:  # fmt: skip
     """Train and evaluate one row with one seed (and its teacher first, if it needs one)."""
-    from rlqkit.config import with_overrides
     from rlqkit.experiment import run
 
-    config = _config(profile, config_file, changes, results)
-    folder = run(with_overrides(config, {"row": row, "seed": seed}))
+    default = [] if config_file else ["row=rlq"]
+    given = [f"{k}={v}" for k, v in {"row": row, "seed": seed}.items() if v is not None]
+    folder = run(_config(profile, config_file, [*default, *changes, *given], results))
     click.echo(_figures(folder.metrics()))
     click.echo(f"run folder: {folder.path}")
 
@@ -156,7 +154,14 @@ def data_check(name: str, root: Path | None) -> None:
     """Check every byte and label of a data set; exit code 2 if anything is wrong."""
     from rlqkit import datasets
 
-    click.echo(datasets.check(datasets.load(name, root, verify=True)).to_string())
+    report = datasets.check(datasets.load(name, root))
+    click.echo(report.to_string())
+    problems = report[~report["ok"]]
+    if len(problems):
+        raise RlqkitError(
+            f"{name}: {len(problems)} problems, the first: {problems.iloc[0]['subject']} "
+            f"({problems.iloc[0]['check']}); {datasets.RENEW}"
+        )
 
 
 @data.command("describe")

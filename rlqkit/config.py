@@ -131,8 +131,8 @@ class TrainingConfig:
     """Share of the training after which the cosine schedule starts to fall."""
     adversarial_from: str = "epoch 25"
     """Moment from which the clothes classifier trains and CAL counts: "epoch 25" or "40 %"."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Arithmetic, in Lightning Fabric's words."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Arithmetic, in Lightning Fabric's words; "auto" = bf16-mixed where the hardware has it."""
     channels_last: bool = False
     """Memory layout of images and convolutions; faster with bf16."""
     evaluations: int = 20
@@ -297,16 +297,24 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
     return build(_merge(values, overrides or {}))
 
 
-def load_file(path: Path, overrides: dict[str, Any] | None = None) -> Config:
-    """The configuration in a TOML file that may name a ``profile`` to start from."""
+def load_file(
+    path: Path, overrides: dict[str, Any] | None = None, profile: str | None = None
+) -> Config:
+    """The configuration in a TOML file, on top of a profile if one is named here or in the file.
+
+    Raises:
+        RlqkitError: no such file, no TOML, or as :func:`load_profile`.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except OSError as error:
         raise RlqkitError(
-            f"configuration {path} does not exist; give an existing TOML file"
+            f"configuration {path} can't be read ({error.strerror}); give an existing TOML file"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RlqkitError(f"configuration {path} is not valid TOML: {error}") from None
+    if profile:
+        values["profile"] = profile
     start = to_dict(load_profile(str(values["profile"]))) if "profile" in values else {}
     return build(_merge(_deep_update(start, values), overrides or {}))
 
@@ -407,6 +415,7 @@ def _typed(hint: Any, value: Any, key: str) -> Any:
 
 def _validate(config: Config) -> None:
     _validate_sizes(config)
+    _validate_names(config)
     for key, training in (("training", config.training), ("teacher", config.teacher)):
         if (training.epochs > 0) == (training.steps > 0):
             raise RlqkitError(
@@ -417,28 +426,43 @@ def _validate(config: Config) -> None:
     moments = [(f"training.milestones[{i}]", m) for i, m in enumerate(training.milestones)]
     for key, text in [*moments, ("training.adversarial_from", training.adversarial_from)]:
         Moment.parse(text, key)
-    if training.batch % training.instances:
+    for key in ("training.batch", "teacher.batch"):
+        if get(config, key) % training.instances:
+            raise RlqkitError(
+                f"{key} = {get(config, key)} must be a multiple of training.instances = "
+                f"{training.instances}"
+            )
+    channels = config.model.channels
+    if channels and (len(channels) != 4 or min(channels) < 1):
+        raise RlqkitError(f"model.channels = {list(channels)} must name the widths of four stages")
+
+
+def _validate_names(config: Config) -> None:
+    if config.profile not in PROFILES:
         raise RlqkitError(
-            f"training.batch = {training.batch} must be a multiple of training.instances = "
-            f"{training.instances}"
+            f'profile = "{config.profile}" is unknown{_hint(config.profile, PROFILES)}; '
+            f"there are {_list(PROFILES)}"
         )
-    if config.model.channels and len(config.model.channels) != 4:
+    rules = config.evaluation.selection
+    if "last" not in rules or len(set(rules)) < len(rules):
         raise RlqkitError(
-            f"model.channels = {list(config.model.channels)} must name the widths of four stages"
+            f'evaluation.selection = {list(rules)} must hold "last" and nothing twice'
         )
 
 
 def _validate_sizes(config: Config) -> None:
     at_least = {
+        2: ("training.batch", "teacher.batch"),  # batch normalisation needs two images
         1: (
-            "data.height", "data.width", "cap.clusters", "training.batch", "training.instances",
-            "training.evaluations", "teacher.batch", "evaluation.batch", "runtime.jobs",
+            "data.height", "data.width", "cap.clusters", "training.instances",
+            "training.evaluations", "evaluation.batch", "runtime.jobs",
         ),
         0: (
-            "seed", "data.identities", "data.external_identities", "data.external_images",
+            "data.identities", "data.external_identities", "data.external_images",
             "data.cache_megabytes", "data.workers", "model.stem_width", "training.epochs",
             "training.steps", "training.warmup", "training.cosine_from", "training.weight_decay",
-            "recolouring.colour_groups", "teacher.epochs", "teacher.steps", "runtime.threads",
+            "recolouring.colour_groups", "teacher.epochs", "teacher.steps",
+            "evaluation.degradation_seed", "runtime.threads",
         ),
     }  # fmt: skip
     for least, keys in at_least.items():
@@ -446,6 +470,11 @@ def _validate_sizes(config: Config) -> None:
             value = get(config, key)
             if value < least:
                 raise RlqkitError(f"{key} = {value} must be at least {least}")
+    seeds = {"seed": config.seed, "teacher.seed": config.teacher.seed}
+    seeds |= {f"reproduce.seeds[{i}]": seed for i, seed in enumerate(config.reproduce.seeds)}
+    for key, seed in seeds.items():
+        if not 0 <= seed < 2**32:  # NumPy's generator takes no more
+            raise RlqkitError(f"{key} = {seed} must be at least 0 and below 2^32")
     if config.training.learning_rate <= 0:
         raise RlqkitError(f"training.learning_rate = {config.training.learning_rate} must be > 0")
     for key in ("training.warmup", "training.cosine_from"):
@@ -468,6 +497,8 @@ def _merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
         *parents, last = key.split(".")
         for name in parents:
             section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise RlqkitError(f"configuration key {name} is a section, not a value")
         section[last] = value
     return _deep_update(values, nested)
 

@@ -28,7 +28,13 @@ from rlqkit.tasks import (
     load_external,
     target_task,
 )
-from rlqkit.training import Record, Training, launch_fabric, seed_everything
+from rlqkit.training import (
+    Record,
+    Training,
+    launch_fabric,
+    precision_in_force,
+    seed_everything,
+)
 
 
 def run(
@@ -53,7 +59,7 @@ def run(
         return folder
     use_threads(config)
     row = find_row(config.row)
-    teacher = load_teacher(config) if row.uses_tad else None
+    teacher = load_teacher(config, progress) if row.uses_tad else None
     started = time.perf_counter()
     training = prepare(config, folder, teacher)
     training.on_phase = on_phase
@@ -61,8 +67,11 @@ def run(
     history = training.run(progress)
     folder.save_json("history.json", history)
     _evaluate_rules(training, folder)
-    environment = folder.environment() | {"seconds": round(time.perf_counter() - started, 1)}
-    folder.save_json("environment.json", environment)
+    made_with = {
+        "precision": precision_in_force(config),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    folder.save_json("environment.json", folder.environment() | made_with)
     return folder
 
 
@@ -156,12 +165,12 @@ def step_rules(config: Config) -> StepRules:
     )
 
 
-def load_teacher(config: Config) -> Network:
-    """The frozen teacher of a configuration, trained first if it isn't there.
+def load_teacher(config: Config, progress: bool = True) -> Network:
+    """The frozen teacher of a configuration, trained first (with a bar) if it isn't there.
 
     The epoch is the one that was best on validation identities of the target data set.
     """
-    folder = run(teacher_config(config))
+    folder = run(teacher_config(config), progress)
     network = load_network(folder, "best_validation")
     return network.requires_grad_(False)
 

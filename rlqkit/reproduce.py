@@ -19,7 +19,7 @@ import pandas as pd
 
 from rlqkit import datasets
 from rlqkit.config import Config, from_dict, to_dict
-from rlqkit.errors import RlqkitError
+from rlqkit.errors import RlqkitError, one_line
 from rlqkit.experiment import run
 from rlqkit.plan import planned_runs
 from rlqkit.rows import find_row
@@ -82,8 +82,8 @@ def run_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFold
         jobs, mp_context=context, initializer=_start_worker, initargs=(numbers,)
     ) as pool:
         futures = {pool.submit(_run_in_worker, to_dict(c)): c for c in independent}
-        _wait_for_teachers(futures)
-        futures |= {pool.submit(_run_in_worker, to_dict(c)): c for c in dependent}
+        if _teachers_are_there(futures):
+            futures |= {pool.submit(_run_in_worker, to_dict(c)): c for c in dependent}
         for future in as_completed(futures):
             _report(future, futures[future], say, failures)
     if failures:
@@ -152,7 +152,8 @@ def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> f
             cwd=str(Path(source).parent),
         )  # fmt: skip
     except PapermillExecutionError as error:
-        raise RuntimeError(f"cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+        reason = " ".join(error.evalue.split())
+        raise RuntimeError(f"cell {error.exec_count}: {error.ename}: {reason}") from None
     _forget_paths(output, parameters)
     page, _ = HTMLExporter().from_notebook_node(nbformat.read(output, as_version=4))
     output.with_suffix(".html").write_text(page, encoding="utf-8")
@@ -162,9 +163,9 @@ def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> f
 def _forget_paths(notebook: Path, parameters: dict[str, Any]) -> None:
     """Takes this machine's folders out of an executed notebook, which is meant to be shared."""
     text = notebook.read_text(encoding="utf-8")
-    folders = {str(Path(parameters["results"]).parent): "..", str(NOTEBOOKS.parent): ".."}
-    for folder, short in folders.items():
-        text = text.replace(folder, short)
+    results, home = Path(parameters["results"]), NOTEBOOKS.parent
+    for folder, short in ((results, f"../{results.name}"), (home, "..")):
+        text = text.replace(str(folder), short)
     notebook.write_text(text, encoding="utf-8")
 
 
@@ -189,10 +190,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _check_data(config: Config, say: Say) -> None:
     """The embedded sets must be the shipped ones, byte for byte, before anything is trained."""
-    for name, root in {
-        (config.data.dataset, config.data.root),
-        (config.data.external, config.data.external_root),
-    }:
+    data = config.data
+    places = [(data.dataset, data.root), (data.external, data.external_root)]
+    for name, root in dict.fromkeys(places):
         benchmark = datasets.load(name, Path(root) if root else None, verify=True)
         images = sum(len(images) for images in benchmark.sets.values())
         say(f"data set {name}: {images} images, checksums agree")
@@ -209,10 +209,10 @@ def _run_in_worker(values: dict[str, Any]) -> float:
     return time.perf_counter() - started
 
 
-def _wait_for_teachers(futures: dict[Future[float], Config]) -> None:
-    for future, config in futures.items():
-        if find_row(config.row).external:
-            future.exception()  # waits; a failure is reported with the others
+def _teachers_are_there(futures: dict[Future[float], Config]) -> bool:
+    """Waits for them; a failure is reported with the others, and rows with TAD stay undone."""
+    teachers = [f for f, config in futures.items() if find_row(config.row).external]
+    return all([future.exception() is None for future in teachers])
 
 
 def _report(future: Future[float], config: Config, say: Say, failures: list[str]) -> None:
@@ -227,7 +227,8 @@ def _report(future: Future[float], config: Config, say: Say, failures: list[str]
             f"{100 * rank1['LQ', 'HQ']:.1f} on LQ queries"
         )
     else:
-        text = str(error) if isinstance(error, RlqkitError) else f"{type(error).__name__}: {error}"
+        own = isinstance(error, RlqkitError)
+        text = one_line(error) if own else f"{type(error).__name__}: {one_line(error)}"
         failures.append(f"{name} failed: {text}")
         say(failures[-1])
 

@@ -75,7 +75,9 @@ class RunFolder:
     def start(self, config: Config) -> None:
         """Creates the folder with configuration and environment."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", to_dict(config))
+        values = to_dict(config)
+        values["runtime"].pop("results")  # where it lies is not part of what it is
+        write_json(self.path / "config.json", values)
         write_json(self.path / "environment.json", environment())
 
     def config(self) -> Config:

@@ -10,8 +10,9 @@ from rlqkit.config import Config
 from rlqkit.degradations import KINDS
 from rlqkit.evaluation import HQ, LQ, MIXED
 from rlqkit.plan import planned_runs
-from rlqkit.rows import ROWS, TEACHER
+from rlqkit.rows import ROWS, TEACHER, find_row
 from rlqkit.runs import RunFolder, collect_metrics, profile_folder
+from rlqkit.statistics import CONDITIONS, clustered_interval, select
 
 ROW_ORDER = [TEACHER.name, *ROWS]
 COLUMNS = {
@@ -69,6 +70,33 @@ def ablation_table(config: Config, measure: str = "rank1", rule: str = "last") -
     return pd.DataFrame(lines).set_index("row")
 
 
+def summary_table(config: Config, rule: str = "last") -> pd.DataFrame:
+    """The ablation in short: CC rank-1 with 95 % intervals over test people, SC, and the cost.
+
+    Returns:
+        Strings such as "31.5 [27.0, 36.2]" (percent), one line per row of the ablation.
+    """
+    ablation = ablation_table(config, "rank1", rule)
+    planned: dict[str, list[pd.DataFrame]] = {
+        find_row(run.row).title: [] for run in planned_runs(config)
+    }
+    for run in planned_runs(config):
+        folder = RunFolder.of(run)
+        if (folder.path / "per_query.parquet").is_file():
+            planned[find_row(run.row).title].append(folder.per_query())
+    lines = []
+    for title, costs in ablation.iterrows():
+        queries = pd.concat(planned[str(title)], ignore_index=True)
+        line: dict[str, object] = {"row": title}
+        for name, condition in CONDITIONS.items():
+            found = clustered_interval(select(queries, condition, rule))
+            line[f"{name} [95 %]"] = found.in_points()
+        line["SC, HQ"] = f"{costs['SC, HQ']:.1f}"
+        line |= {name: f"{int(costs[name])}" for name in ("steps", "epochs", "images", "seconds")}
+        lines.append(line)
+    return pd.DataFrame(lines).set_index("row")
+
+
 def seed_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
     """Every seed of every row by itself: CC on HQ and LQ queries, in percent."""
     metrics = planned_metrics(config)
@@ -92,16 +120,16 @@ def write_tables(config: Config) -> list[Path]:
             table.round(2).to_csv(stem.with_suffix(".csv"))
             stem.with_suffix(".md").write_text(_markdown(table), encoding="utf-8")
             written += [stem.with_suffix(".csv"), stem.with_suffix(".md")]
-    seeds = target / "seeds_rank1.csv"
-    seed_table(config).round(2).to_csv(seeds)
-    return [*written, seeds]
+    seed_table(config).round(2).to_csv(target / "seeds_rank1.csv")
+    (target / "summary.md").write_text(_markdown(summary_table(config)), encoding="utf-8")
+    return [*written, target / "seeds_rank1.csv", target / "summary.md"]
 
 
 def _markdown(table: pd.DataFrame) -> str:
     """A pipe table with one decimal for percentages."""
     header = ["row", *table.columns]
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * len(table.columns) + "|"]
-    for name, values in table.iterrows():
-        cells = [f"{v:.1f}" if isinstance(v, float) else f"{v}" for v in values.astype(object)]
+    for name, *values in table.itertuples(name=None):
+        cells = [f"{value:.1f}" if isinstance(value, float) else f"{value}" for value in values]
         lines.append("| " + " | ".join([str(name), *cells]) + " |")
     return "\n".join(lines) + "\n"

@@ -33,6 +33,7 @@ from rlqkit.steps import Student, cap_step, tad_step
 from rlqkit.tasks import ExternalTask, TargetTask
 
 Phase = Literal["tad", "cap"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Record = dict[str, Any]
 
 
@@ -326,7 +327,21 @@ def load_weights(module: nn.Module, given: dict[str, Tensor], file: Path) -> Non
 def launch_fabric(config: Config) -> Fabric:
     """Device and precision of a training, by Lightning Fabric, which announces neither."""
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    return Fabric(accelerator="auto", devices=1, precision=config.training.precision)
+    return Fabric(accelerator="auto", devices=1, precision=precision_in_force(config))
+
+
+def precision_in_force(config: Config) -> Precision:
+    """The arithmetic that a configuration means on this machine.
+
+    "auto" is bf16-mixed where the processor multiplies bf16 in hardware (there it is two to three
+    times faster than float32; elsewhere it is emulated and slower), and 32-true otherwise.
+    """
+    if config.training.precision != "auto":
+        return config.training.precision
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if in_hardware else "32-true"
 
 
 def seed_everything(seed: int) -> None:

@@ -330,6 +330,8 @@ def _is_finished(out: Path, spec: RenderSpec) -> bool:
 
 def _finish(out: Path, spec: RenderSpec, numbers: list[int]) -> None:
     """Turn the records into tables, the data card and check sums."""
+    for leftover in out.rglob("*.part"):  # of a process that was killed while writing
+        leftover.unlink()
     records = [json.loads(record_path(out, n).read_text()) for n in numbers]
     samples = pd.DataFrame(
         [row for record in records for row in record["samples"]], columns=list(SAMPLE_COLUMNS)

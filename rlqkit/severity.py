@@ -1,0 +1,126 @@
+"""A dial for each degradation: how fast features and rank-1 give way as the damage grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from rlqkit.config import Config
+from rlqkit.datasets import Benchmark, ImageSet
+from rlqkit.degradations import KINDS, Severity
+from rlqkit.evaluation import HQ
+from rlqkit.features import extract_descriptors
+from rlqkit.images import EvaluationImages
+from rlqkit.metrics import Labels, evaluate_features
+from rlqkit.model import Network
+from rlqkit.randomness import generator
+from rlqkit.runs import RunFolder
+from rlqkit.tasks import degradation_mix, image_store, severity
+from rlqkit.training import launch_fabric
+
+DIALS = {
+    "pixelation": ("short_side", "short side, px"),
+    "motion_blur": ("motion_size", "kernel, px"),
+    "out_of_focus": ("gaussian_sigma", "σ, px"),
+}
+"""Degradation → the range in ``Severity`` that its dial turns, and the label of its axis."""
+
+
+def dial_settings(full: Severity, kind: str, levels: int) -> list[tuple[float, Severity]]:
+    """Settings of one dial from mild to strong, evenly spread over the range of ``full``.
+
+    Returns:
+        (value, severity) pairs; each severity allows that one value. Pixelation grows stronger
+        as its value falls, the blurs as theirs grow.
+    """
+    name, _ = DIALS[kind]
+    low, high = getattr(full, name)
+    values = np.linspace(low, high, levels)
+    if kind == "pixelation":
+        values = values[::-1]
+    if kind != "out_of_focus":  # whole pixels
+        values = np.rint(values).astype(int)
+    return [(v, replace(full, **{name: (v, v)})) for v in values.tolist()]
+
+
+def some_queries(query: ImageSet, count: int, seed: int = 0) -> np.ndarray:
+    """(n,) bool: ``count`` queries spread over the identities as evenly as it goes."""
+    order = generator(seed, "severity dial").permutation(len(query))
+    turn = pd.Series(query.identities[order]).groupby(query.identities[order]).cumcount()
+    chosen = order[np.argsort(turn.to_numpy(), kind="stable")[:count]]
+    return np.isin(np.arange(len(query)), chosen)
+
+
+def turn_dials(
+    networks: Mapping[str, tuple[RunFolder, Network]],
+    benchmark: Benchmark,
+    config: Config,
+    levels: int = 4,
+    queries: int = 150,
+) -> pd.DataFrame:
+    """HQ–LQ cosine and CC rank-1 (HQ gallery) at each level of each degradation.
+
+    Args:
+        networks: title → (run folder with features, its network in eval mode).
+        benchmark: the target data set.
+        config: gives sizes, arithmetic and the range of each dial.
+        levels: settings a dial, besides the untouched image.
+        queries: size of the sample of queries.
+
+    Returns:
+        One row per model, kind and level (0 = untouched): value (NaN at level 0), cosine in
+        −1..1, rank1 in 0..1.
+    """
+    mask = some_queries(benchmark["query"], queries)
+    some = benchmark["query"].select(mask)
+    gallery_labels = Labels(*benchmark["gallery"].metric_arrays())
+    records = []
+    for model, (folder, network) in networks.items():
+        features = folder.features()
+        clean, gallery = features["query", HQ][mask], features["gallery", HQ]
+        for kind in KINDS:
+            settings: list[tuple[float, Severity | None]] = [(float("nan"), None)]
+            settings += dial_settings(severity(config), kind, levels)
+            for level, (value, setting) in enumerate(settings):
+                found = clean
+                if setting is not None:
+                    found = _describe(network, some, kind, setting, config)
+                result = evaluate_features(
+                    found, gallery, Labels(*some.metric_arrays()), gallery_labels, "CC"
+                )
+                cosine = float(np.einsum("nd,nd->n", clean, found).mean())
+                records.append(
+                    {"model": model, "kind": kind, "level": level, "value": value,
+                     "cosine": cosine, "rank1": result.rank1}
+                )  # fmt: skip
+    return pd.DataFrame(records)
+
+
+def damaged_images(
+    images: ImageSet, kind: str, setting: Severity, config: Config
+) -> EvaluationImages:
+    """An image set with one degradation at one setting of its dial."""
+    return EvaluationImages(
+        image_store(tuple(images.paths), config.data.cache_megabytes),
+        size=(config.data.height, config.data.width),
+        degradation=kind,
+        severity=setting,
+        mix=degradation_mix(config),
+        seed=config.evaluation.degradation_seed,
+    )
+
+
+def _describe(
+    network: Network, images: ImageSet, kind: str, setting: Severity, config: Config
+) -> np.ndarray:
+    return extract_descriptors(
+        network,
+        damaged_images(images, kind, setting, config),
+        launch_fabric(config),
+        batch=config.evaluation.batch,
+        workers=config.data.workers,
+        channels_last=config.training.channels_last,
+    )

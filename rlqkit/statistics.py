@@ -1,0 +1,204 @@
+"""How sure a figure is: bootstrap intervals clustered by identity, alone and in pairs.
+
+Queries of one person stand or fall together, so resampling queries one by one would promise too
+much. Here whole identities are drawn with replacement, with all their queries. Two models are
+compared on the same queries: the interval is that of the difference, query by query.
+
+What these intervals hold: the choice of *test people*. What they don't: the luck of the training
+seed. With one seed a difference may be significant here and vanish with the next seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rlqkit.degradations import KINDS
+from rlqkit.errors import RlqkitError
+from rlqkit.evaluation import HQ, LQ, MIXED
+
+Condition = tuple[str, str, str]
+"""Query quality, gallery quality, protocol."""
+
+CONDITIONS: dict[str, Condition] = {
+    "HQ": (HQ, HQ, "CC"),
+    "LQ → HQ": (LQ, HQ, "CC"),
+    "LQ → LQ": (MIXED, MIXED, "CC"),
+}
+"""The three questions of the paper, by the name that tables and figures give them."""
+
+QUERY_KEYS = ["identity", "query", "file"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure or a difference with its bootstrap interval.
+
+    Attributes:
+        estimate: mean over the queries; a share in [0, 1], or a difference in [−1, 1].
+        low, high: ends of the interval.
+        identities: clusters that were resampled.
+        queries: queries behind the estimate.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    identities: int
+    queries: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of 0."""
+        return self.low > 0 or self.high < 0
+
+    def in_points(self, signed: bool = False) -> str:
+        """Percent (points) with one decimal, as in "+5.0 [+3.5, +6.4]"."""
+        form = "+.1f" if signed else ".1f"
+        low, high = f"{100 * self.low:{form}}", f"{100 * self.high:{form}}"
+        return f"{100 * self.estimate:{form}} [{low}, {high}]"
+
+
+def select(per_query: pd.DataFrame, condition: Condition, rule: str = "last") -> pd.DataFrame:
+    """The queries of one condition and one selection rule; "LQ" pools the three degradations.
+
+    Raises:
+        RlqkitError: the table holds no such query.
+    """
+    query, gallery, protocol = condition
+    kinds = KINDS if query == LQ else (query,)
+    chosen = per_query[
+        per_query["query"].isin(kinds)
+        & (per_query["gallery"] == gallery)
+        & (per_query["protocol"] == protocol)
+    ]
+    if "rule" in per_query:
+        chosen = chosen[chosen["rule"] == rule]
+    if chosen.empty:
+        raise RlqkitError(
+            f"per_query holds no query for {query} → {gallery}, {protocol}, rule {rule}; "
+            "train the run again with that selection rule"
+        )
+    return chosen
+
+
+def clustered_interval(
+    per_query: pd.DataFrame,
+    reference: pd.DataFrame | None = None,
+    measure: str = "rank1",
+    level: float = 0.95,
+    draws: int = 4000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap over identities, of one model or of a difference between two.
+
+    Args:
+        per_query: queries of one condition (see ``select``): identity, query, file, first_hit,
+            average_precision. Tables of several training seeds may be stacked: each query then
+            counts with its mean over the seeds.
+        reference: the other model's queries; the interval is that of model − reference.
+        measure: "rank1", "rank5", … or "mAP".
+        level: coverage aimed at.
+        draws: bootstrap samples.
+        seed: of the resampling.
+
+    Raises:
+        RlqkitError: unknown measure, fewer than two identities, or a reference with other queries.
+    """
+    scores = query_scores(per_query, measure)
+    if reference is not None:
+        others = query_scores(reference, measure)
+        if not scores.index.equals(others.index):
+            raise RlqkitError(
+                f"the two runs share {len(scores.index.intersection(others.index))} of "
+                f"{len(scores)} and {len(others)} queries; compare runs on the same test set"
+            )
+        scores = scores - others
+    by_identity = scores.groupby(level="identity")
+    sums, counts = by_identity.sum().to_numpy(), by_identity.count().to_numpy()
+    if len(sums) < 2:
+        raise RlqkitError(f"{len(sums)} test identity can't be resampled; measure 2 or more")
+    means = _resampled_means(sums, counts, draws, seed)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(scores.mean()), float(low), float(high), len(sums), len(scores))
+
+
+def query_scores(per_query: pd.DataFrame, measure: str = "rank1") -> pd.Series:
+    """Score of every valid query in [0, 1], indexed by identity, query quality and file."""
+    valid = per_query[per_query["first_hit"] >= 0]
+    if measure == "mAP":
+        scores = valid["average_precision"]
+    elif measure.startswith("rank") and measure[4:].isdigit():
+        scores = (valid["first_hit"] < int(measure[4:])).astype(float)
+    else:
+        raise RlqkitError(f'measure "{measure}" is unknown; use mAP, rank1, rank5, …')
+    keys = [valid[name] for name in QUERY_KEYS]
+    return scores.groupby(keys).mean().sort_index()
+
+
+def interval_table(
+    tables: Mapping[str, pd.DataFrame],
+    conditions: Iterable[str] = tuple(CONDITIONS),
+    measure: str = "rank1",
+    rule: str = "last",
+    reference: str | None = None,
+) -> pd.DataFrame:
+    """Intervals of several rows under several conditions, in percent or points.
+
+    Args:
+        tables: row name → its per-query table.
+        conditions: keys of ``CONDITIONS``.
+        measure: see ``clustered_interval``.
+        rule: selection rule.
+        reference: a row of ``tables``; all others are then given as differences to it.
+
+    Returns:
+        Columns row, condition, estimate, low, high (percent, or points of a difference),
+        identities, queries, and excludes_zero where there is a reference.
+    """
+    if reference is not None and reference not in tables:
+        raise RlqkitError(f'reference row "{reference}" has no run; have {", ".join(tables)}')
+    records = []
+    for row, table in tables.items():
+        if row == reference:
+            continue
+        for name in conditions:
+            mine = select(table, CONDITIONS[name], rule)
+            other = None
+            if reference is not None:
+                other = select(tables[reference], CONDITIONS[name], rule)
+            found = clustered_interval(mine, other, measure)
+            record = {"row": row, "condition": name}
+            record |= {k: 100 * getattr(found, k) for k in ("estimate", "low", "high")}  # type: ignore[misc]
+            record |= {"identities": found.identities, "queries": found.queries}  # type: ignore[dict-item]
+            if reference is not None:
+                record["excludes_zero"] = found.excludes_zero  # type: ignore[assignment]
+            records.append(record)
+    return pd.DataFrame(records)
+
+
+def describe_difference(line: pd.Series | Mapping[str, object], title: str, other: str) -> str:
+    """One line of a difference table in words, with what its interval allows to say."""
+    low, high = float(line["low"]), float(line["high"])  # type: ignore[arg-type]
+    verdict = "no difference can be told from these test people"
+    if low > 0:
+        verdict = f"better than {other}; the interval excludes 0"
+    elif high < 0:
+        verdict = f"worse than {other}; the interval excludes 0"
+    numbers = f"{line['estimate']:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{line['condition']:8} {title:24} {numbers:22} {verdict}"
+
+
+def _resampled_means(
+    sums: NDArray[np.float64], counts: NDArray[np.int64], draws: int, seed: int
+) -> NDArray[np.float64]:
+    """(draws,) means over queries, identities drawn with replacement as often as there are."""
+    clusters = len(sums)
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws)
+    means: NDArray[np.float64] = (times @ sums) / (times @ counts)
+    return means
