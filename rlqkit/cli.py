@@ -22,6 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RlqkitError as error:
         click.echo(f"error: {one_line(error)}", err=True)
         sys.exit(EXIT_USER_ERROR)
+    except OSError as error:  # disk full, no permission, a file where a folder should be
+        hint = "mend that and run the same command again, finished work is kept"
+        click.echo(f"error: {one_line(error)}; {hint}", err=True)
+        sys.exit(EXIT_USER_ERROR)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -38,7 +42,7 @@ def _configured(command: Any) -> Any:
     """Options that choose a configuration, shared by commands that need one."""
     for option in reversed(
         (
-            click.option("--profile", help="smoke, quick, laptop or paper."),
+            click.option("--profile", help="smoke, quick, laptop or paper (default: quick)."),
             click.option("--config", "config_file", type=click.Path(path_type=Path),
                          help="TOML file instead of, or on top of, a profile."),
             click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
@@ -84,9 +88,10 @@ def reproduce(
 
     Finished runs are kept and killed ones resumed: repeat the command as often as you like.
     """
-    from rlqkit.reproduce import reproduce as run_everything
+    config = _config(profile, config_file, changes, results)
+    from rlqkit.reproduce import reproduce as run_everything  # imports torch
 
-    run_everything(_config(profile, config_file, changes, results), notebooks, click.echo)
+    run_everything(config, notebooks, click.echo)
 
 
 @cli.command()
@@ -98,11 +103,12 @@ def train(
     row: str | None, seed: int | None,
 ) -> None:  # fmt: skip
     """Train and evaluate one row with one seed (and its teacher first, if it needs one)."""
-    from rlqkit.experiment import run
-
     default = [] if config_file else ["row=rlq"]
     given = [f"{k}={v}" for k, v in {"row": row, "seed": seed}.items() if v is not None]
-    folder = run(_config(profile, config_file, [*default, *changes, *given], results))
+    config = _config(profile, config_file, [*default, *changes, *given], results)
+    from rlqkit.experiment import run  # imports torch: an error above doesn't wait for it
+
+    folder = run(config)
     click.echo(_figures(folder.metrics()))
     click.echo(f"run folder: {folder.path}")
 
@@ -117,6 +123,18 @@ def evaluate(run_folder: Path, rule: str) -> None:
     from rlqkit.runs import RunFolder
 
     click.echo(_figures(evaluate_run(RunFolder(run_folder), rule).metrics))
+
+
+@cli.command("export-backbone")
+@click.argument("run_folder", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+def export_backbone(run_folder: Path, file: Path) -> None:
+    """Write a finished run's backbone to FILE, for other runs to start from (model.weights)."""
+    from rlqkit.experiment import export_backbone as export
+    from rlqkit.runs import RunFolder
+
+    export(RunFolder(run_folder), file)
+    click.echo(f"wrote {file}; use it with --set model.weights={file}")
 
 
 @cli.command()
@@ -175,15 +193,27 @@ def data_describe(name: str, root: Path | None) -> None:
 
 @data.command("render")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--seed", type=int, help="Another set of people than the shipped one.")
+@click.option(
+    "--set",
+    "name",
+    default="wardrobe-v1",
+    show_default=True,
+    help="wardrobe-v1, or wardrobe-start (whom the quick profile's weights have seen).",
+)
+@click.option("--seed", type=int, help="Another set of people than that of the name.")
 @click.option("--processes", default=1, show_default=True, help="Rendering processes.")
-def data_render(folder: Path, seed: int | None, processes: int) -> None:
-    """Render the embedded data set anew into FOLDER (needs: pip install rlqkit[render])."""
+def data_render(folder: Path, name: str, seed: int | None, processes: int) -> None:
+    """Render a synthetic data set into FOLDER (needs: pip install rlqkit[render]).
+
+    A killed rendering goes on where it stopped; the number of processes doesn't change the images.
+    """
     from dataclasses import replace
 
-    from rlqkit.render.generate import WARDROBE_V1, render_dataset
+    from rlqkit.render.generate import SPECS, render_dataset
 
-    spec = WARDROBE_V1 if seed is None else replace(WARDROBE_V1, seed=seed)
+    if name not in SPECS:
+        raise RlqkitError(f'no rendered set "{name}"; there are {", ".join(SPECS)}')
+    spec = SPECS[name] if seed is None else replace(SPECS[name], seed=seed)
     render_dataset(folder, spec, processes)
 
 

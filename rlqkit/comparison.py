@@ -1,36 +1,48 @@
-"""Rows side by side: which runs are there, what chance would give, who agrees with the teacher."""
+"""Rows side by side: which runs there are, what chance gives, who agrees, who collapses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-from rlqkit.config import Config, with_overrides
+from rlqkit.collapse import lq_neighbours, measure_collapse, umap_view
+from rlqkit.config import Config, Moment, with_overrides
 from rlqkit.datasets import ImageSet
-from rlqkit.experiment import run
+from rlqkit.evaluation import HQ, MIXED, describe
+from rlqkit.experiment import load_network, run
+from rlqkit.metrics import Labels
+from rlqkit.rows import find_row
 from rlqkit.runs import RunFolder
+from rlqkit.tasks import load_benchmark
+from rlqkit.training import launch_fabric
 
 Matrix = NDArray[np.floating[Any]]
 
 
-def measured_runs(config: Config, rows: Iterable[str], train: bool) -> dict[str, list[RunFolder]]:
+def measured_runs(
+    config: Config, rows: Iterable[str], train: Collection[str]
+) -> dict[str, list[RunFolder]]:
     """Runs of each row that have figures, by the configuration's seeds; weights aren't asked for.
 
     Args:
         config: everything but row and seed, which must fit exactly.
         rows: names, in the order wanted.
-        train: whether a row without any run is trained now (with ``config.seed``) or left out.
+        train: rows that are trained now (with ``config.seed``) if they have no run at all; other
+            rows without a run are left out.
     """
     seeds = sorted({config.seed, *config.reproduce.seeds})
     found = {}
     for row in rows:
         folders = [RunFolder.of(with_overrides(config, {"row": row, "seed": s})) for s in seeds]
         present = [folder for folder in folders if has_figures(folder)]
-        if not present and train:
+        if not present and row in train:
             present = [run(with_overrides(config, {"row": row}))]
         if present:
             found[row] = present
@@ -72,6 +84,22 @@ def chance_rank1(query: ImageSet, gallery: ImageSet, protocol: str = "CC") -> fl
     return float((correct.sum(axis=1) / valid.sum(axis=1))[has_match].mean())
 
 
+def describe_queries(folder: RunFolder, rule: str, config: Config) -> Matrix:
+    """(n, 2 D) descriptors of the HQ queries by the network that a selection rule chose."""
+    network = load_network(folder, rule)
+    query = load_benchmark(config)["query"]
+    return describe(network, query, HQ, config, launch_fabric(config))
+
+
+def query_features(folders: Iterable[RunFolder]) -> dict[str, Matrix]:
+    """Descriptors of the HQ and the mixed LQ queries, by a name such as "RLQ, LQ image"."""
+    return {
+        f"{find_row(folder.config().row).title}, {short} image": folder.features()["query", quality]
+        for folder in folders
+        for short, quality in (("HQ", HQ), ("LQ", MIXED))
+    }
+
+
 def teacher_agreement(teacher: Matrix, features: Mapping[str, Matrix]) -> pd.DataFrame:
     """Mean cosine between a teacher's descriptor and other models', image by image.
 
@@ -95,6 +123,76 @@ def teacher_agreement(teacher: Matrix, features: Mapping[str, Matrix]) -> pd.Dat
             for name, other in features.items()
         }
     ).T
+
+
+def adversarial_start(history: pd.DataFrame, config: Config) -> int:
+    """Optimiser step at which CAL starts to count, by the configuration."""
+    moment = Moment.parse(config.training.adversarial_from, "training.adversarial_from")
+    total = int(history["steps"].iloc[-1])
+    if moment.epoch is None:
+        return math.ceil((moment.share or 0.0) * total - 1e-9)  # 40 % of 160 is 64, not 65
+    before = history[history["epoch"] < moment.epoch]
+    return int(before["steps"].max()) if len(before) else 0
+
+
+def collapse_table(
+    runs: Mapping[str, RunFolder], labels: Labels, quality: str = MIXED
+) -> pd.DataFrame:
+    """Every measure of ``Collapse``, one line per row, on the queries in one quality.
+
+    Args:
+        runs: row → finished run with features.
+        labels: of the queries.
+        quality: "mixed LQ" or a degradation.
+    """
+    lines = {}
+    for row, folder in runs.items():
+        features = folder.features()
+        found = measure_collapse(features["query", HQ], features["query", quality], labels)
+        lines[find_row(row).title] = found.to_dict()
+    return pd.DataFrame(lines).T
+
+
+@dataclass(frozen=True, eq=False)
+class CollapseMap:
+    """One model's map of the queries.
+
+    Attributes:
+        title: model.
+        hq, lq: (n, 2) positions of ``collapse.umap_view``, row i of both from image i.
+        collapsed: (n,) bool, whether the LQ image's nearest neighbour (in the features, not on
+            the map) is another person's LQ image.
+    """
+
+    title: str
+    hq: NDArray[np.float32]
+    lq: NDArray[np.float32]
+    collapsed: NDArray[np.bool_]
+
+    def standardised(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Both clouds, centred on HQ and in units of its spread, so that maps share their axes."""
+        centre = self.hq.mean(axis=0)
+        spread = (self.hq - centre).std()
+        return (self.hq - centre) / spread, (self.lq - centre) / spread
+
+
+def collapse_map(folder: RunFolder, labels: Labels, seed: int = 0) -> CollapseMap:
+    """Map of a finished run's queries: UMAP fitted on HQ, mixed LQ transformed into it."""
+    features = folder.features()
+    hq, lq = features["query", HQ], features["query", MIXED]
+    title = find_row(folder.config().row).title
+    threads = torch.get_num_threads()
+    positions = umap_view(hq, lq, seed)
+    torch.set_num_threads(threads)  # numba's thread pool changes torch's
+    return CollapseMap(title, *positions, collapsed_images(hq, lq, labels))
+
+
+def collapsed_images(hq: Matrix, lq: Matrix, labels: Labels) -> NDArray[np.bool_]:
+    """(n,) bool: whether an LQ image's nearest neighbour is another person's LQ image."""
+    nearest = lq_neighbours(hq, lq, labels.camera, 1)[:, 0]
+    wrong = labels.identity[nearest % len(hq)] != labels.identity
+    found: NDArray[np.bool_] = (nearest >= len(hq)) & wrong
+    return found
 
 
 def _branches(descriptors: Matrix) -> list[Matrix]:

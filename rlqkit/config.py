@@ -70,7 +70,8 @@ class ModelConfig:
     backbone: str = "resnet50"
     """Any ResNet of timm."""
     weights: str = "imagenet"
-    """"imagenet" (timm's ``tv_in1k`` weights), "none" (random), or a file of a state dict."""
+    """"imagenet" (timm's ``tv_in1k`` weights), "wardrobe-start" (shipped, for the quick profile's
+    network), "none" (random), or a file of a state dict."""
     channels: tuple[int, ...] = ()
     """Widths of the four stages before expansion; empty = the backbone's own."""
     stem_width: int = 0

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import save_file
 
 from rlqkit.config import Config
 from rlqkit.datasets import Benchmark
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import Evaluation, clothes_changing_map, evaluate_network
-from rlqkit.model import Branch, Heads, Network
+from rlqkit.model import Branch, Heads, Network, backbone_state
 from rlqkit.plan import teacher_config
 from rlqkit.rows import Row, find_row
 from rlqkit.runs import RunFolder
@@ -35,6 +37,12 @@ from rlqkit.training import (
     precision_in_force,
     seed_everything,
 )
+
+SELECTION_SPLITS = {
+    "best_validation": ("val_query", "val_gallery"),
+    "best_test": ("query", "gallery"),
+}
+"""Query and gallery that a selection rule chooses epochs by."""
 
 
 def run(
@@ -88,6 +96,7 @@ def prepare(
     row = find_row(config.row)
     fabric = launch_fabric(config)
     benchmark = load_benchmark(config)
+    _require_splits(benchmark, config)
     external = load_external(config) if row.external or row.uses_tad else None
     source = external if row.external else benchmark["train"]
     assert source is not None
@@ -185,6 +194,20 @@ def load_network(folder: RunFolder, rule: str = "last") -> Network:
     return folder.load_network(network, rule)
 
 
+def export_backbone(folder: RunFolder, file: Path, rule: str = "last") -> None:
+    """Writes a finished run's backbone, for other runs to start from (``model.weights``).
+
+    Args:
+        folder: a run with branch 2.
+        file: receives stem, trunk and branch 2's stages, 16 bits, as safetensors.
+        rule: selection rule.
+    """
+    state = backbone_state(load_network(folder, rule))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    save_file(half, file)
+
+
 def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
     """Evaluates the network of a finished run anew, from its weights."""
     config = folder.config()
@@ -200,20 +223,24 @@ def use_threads(config: Config) -> None:
         torch.set_num_threads(config.runtime.threads)
 
 
+def _require_splits(benchmark: Benchmark, config: Config) -> None:
+    for rule, splits in SELECTION_SPLITS.items():
+        missing = [split for split in splits if split not in benchmark.sets]
+        if rule in config.evaluation.selection and missing:
+            raise RlqkitError(
+                f"evaluation.selection names {rule}, but {benchmark.name} has no {missing[0]} "
+                "split; leave it out"
+            )
+
+
 def _validate(
     network: Network, benchmark: Benchmark, config: Config, fabric: Fabric
 ) -> dict[str, float]:
     """CC mAP on validation identities, and on the test if the field's habit is asked for."""
-    pairs = {"best_validation": ("val_query", "val_gallery"), "best_test": ("query", "gallery")}
     measured: dict[str, float] = {}
-    for rule, (query, gallery) in pairs.items():
+    for rule, (query, gallery) in SELECTION_SPLITS.items():
         if rule not in config.evaluation.selection:
             continue
-        if query not in benchmark.sets:
-            raise RlqkitError(
-                f"evaluation.selection names {rule}, but {benchmark.name} has no {query} split; "
-                "leave it out"
-            )
         sets = benchmark[query], benchmark[gallery]
         figures = clothes_changing_map(network, *sets, config, fabric)
         measured |= {rule: figures["mAP"], f"{rule}_rank1": figures["rank1"]}

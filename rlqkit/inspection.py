@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from rlqkit.steps import Student
+from rlqkit.steps import Student, cap_step, tad_step
+from rlqkit.training import Phase, Training
 
 PARTS = {"clothes": "branch 1", "identity": "branch 2", "pose": "branch 3 (pose)"}
 HEADS = {
@@ -36,6 +37,30 @@ def step_changes(student: Student, step: Callable[[], Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {name: _compare(group, before[name]) for name, group in modules.items()}
     ).T.astype({"parameters": int, "gradient": bool, "change": float, "batch_statistics": bool})
+
+
+def one_step(training: Training, kind: Phase) -> pd.DataFrame:
+    """Takes one more step of a training, at its full learning rate, and tells what it moved.
+
+    Args:
+        training: of a row with that kind of step; its student is moved in place.
+        kind: "tad" or "cap"; CAL counts in the latter.
+
+    Returns:
+        The table of ``step_changes``.
+    """
+    student = training.student
+    task = training.external if kind == "tad" else training.target
+    assert task is not None
+    batch = next(iter(task.loader(training.phases[-1].epoch + 1, training.config)))
+    batch = {name: tensor.to(student.fabric.device) for name, tensor in batch.items()}
+    for group in student.optimiser.param_groups:
+        group["lr"] = training.config.training.learning_rate
+    if kind == "cap":
+        return step_changes(student, lambda: cap_step(student, batch, training.row.terms, True))
+    teacher = training.teacher
+    assert teacher is not None
+    return step_changes(student, lambda: tad_step(student, teacher, batch, training.row.tad_terms))
 
 
 def student_modules(student: Student) -> Iterator[tuple[str, list[nn.Module]]]:
@@ -72,9 +97,7 @@ def _compare(modules: list[nn.Module], before: Snapshot) -> dict[str, Any]:
     size = sum(old.double().square().sum().item() for old in weights)
     return {
         "parameters": sum(p.numel() for p in parameters),
-        "gradient": any(
-            _is_new(p.grad, old) for p, old in zip(parameters, gradients, strict=True)
-        ),
+        "gradient": any(_is_new(p.grad, old) for p, old in zip(parameters, gradients, strict=True)),
         "change": (moved / size) ** 0.5 if size else 0.0,
         "batch_statistics": any(
             not torch.equal(b, old) for b, old in zip(now, buffers, strict=True)

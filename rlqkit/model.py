@@ -19,6 +19,7 @@ from typing import Any, Literal
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rlqkit.config import ModelConfig
@@ -26,6 +27,11 @@ from rlqkit.errors import RlqkitError
 
 Branch = Literal["clothes", "identity", "pose"]
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+START_WEIGHTS = {
+    "wardrobe-start": Path(__file__).resolve().parent.parent
+    / "data/wardrobe-start/quick.safetensors"
+}
+"""Shipped weights for small networks, in the place that ImageNet's have for large ones."""
 
 
 class GlobalPooling(nn.Module):
@@ -218,22 +224,42 @@ def _load_backbone(config: ModelConfig) -> nn.Module:
     if not all(hasattr(backbone, stage) for stage in ("conv1", "bn1", *STAGES)):
         raise RlqkitError(f'model.backbone = "{name}" has not the stages of a ResNet; try resnet50')
     if config.weights not in ("imagenet", "none"):
-        _load_weights(backbone, Path(config.weights))
+        _load_weights(backbone, START_WEIGHTS.get(config.weights, Path(config.weights)))
     return backbone
+
+
+def backbone_state(network: Network, branch: Branch = "identity") -> dict[str, Tensor]:
+    """Weights of a plain backbone inside a network: stem, trunk and one branch's stages.
+
+    The inverse of what the constructor does: a ``Network`` built from a file of this state dict
+    (``model.weights``) starts where that branch ended.
+    """
+    own = list(network.branches[branch].children())
+    stem = list(network.stem.children() if network.split else own.pop(0).children())
+    parts = {"conv1": stem[0], "bn1": stem[1]}
+    parts |= dict(zip(STAGES, [*network.trunk, *own], strict=True))
+    return {
+        f"{name}.{key}": value.contiguous()
+        for name, part in parts.items()
+        for key, value in part.state_dict().items()
+    }
 
 
 def _load_weights(backbone: nn.Module, file: Path) -> None:
     if not file.is_file():
         raise RlqkitError(
             f"model.weights = {file} does not exist; give a file of a {type(backbone).__name__} "
-            'state dict, "imagenet" or "none"'
+            f'state dict, {", ".join(START_WEIGHTS)}, "imagenet" or "none"'
         )
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        if file.suffix == ".safetensors":
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
         wanted = backbone.state_dict().keys()
         backbone.load_state_dict({k: v for k, v in state.items() if k in wanted})
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:160]
         raise RlqkitError(
             f"model.weights = {file} does not fit the backbone ({reason}); give the state dict of "
             "the same architecture"

@@ -98,7 +98,12 @@ class RunFolder:
 
     def per_query(self) -> pd.DataFrame:
         """One row per query of every condition."""
-        return pd.read_parquet(self._file("per_query.parquet"))
+        file = self._file("per_query.parquet")
+        try:
+            return pd.read_parquet(file)
+        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+            reason = str(error).splitlines()[0][:160]
+            raise RlqkitError(f"{file} can't be read ({reason}); train the run again") from error
 
     def features(self) -> dict[tuple[str, str], NDArray[np.float32]]:
         """(role, quality) -> (n, D) descriptors of the last epoch, as kept in 16 bits."""

@@ -16,7 +16,6 @@ from rlqkit.features import extract_descriptors
 from rlqkit.images import EvaluationImages
 from rlqkit.metrics import Labels, evaluate_features
 from rlqkit.model import Network
-from rlqkit.randomness import generator
 from rlqkit.runs import RunFolder
 from rlqkit.tasks import degradation_mix, image_store, severity
 from rlqkit.training import launch_fabric
@@ -48,7 +47,7 @@ def dial_settings(full: Severity, kind: str, levels: int) -> list[tuple[float, S
 
 def some_queries(query: ImageSet, count: int, seed: int = 0) -> np.ndarray:
     """(n,) bool: ``count`` queries spread over the identities as evenly as it goes."""
-    order = generator(seed, "severity dial").permutation(len(query))
+    order = np.random.default_rng(seed).permutation(len(query))
     turn = pd.Series(query.identities[order]).groupby(query.identities[order]).cumcount()
     chosen = order[np.argsort(turn.to_numpy(), kind="stable")[:count]]
     return np.isin(np.arange(len(query)), chosen)

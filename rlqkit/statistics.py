@@ -10,8 +10,9 @@ seed. With one seed a difference may be significant here and vanish with the nex
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from rlqkit.degradations import KINDS
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import HQ, LQ, MIXED
+from rlqkit.rows import find_row
 
 Condition = tuple[str, str, str]
 """Query quality, gallery quality, protocol."""
@@ -30,6 +32,12 @@ CONDITIONS: dict[str, Condition] = {
     "LQ → LQ": (MIXED, MIXED, "CC"),
 }
 """The three questions of the paper, by the name that tables and figures give them."""
+
+QUALITIES: dict[str, Condition] = {
+    HQ: (HQ, HQ, "CC"),
+    **{kind.replace("_", " "): (kind, HQ, "CC") for kind in KINDS},
+}
+"""Query qualities against the HQ gallery, the degradations one by one."""
 
 QUERY_KEYS = ["identity", "query", "file"]
 
@@ -142,7 +150,7 @@ def query_scores(per_query: pd.DataFrame, measure: str = "rank1") -> pd.Series:
 
 def interval_table(
     tables: Mapping[str, pd.DataFrame],
-    conditions: Iterable[str] = tuple(CONDITIONS),
+    conditions: Mapping[str, Condition] = CONDITIONS,
     measure: str = "rank1",
     rule: str = "last",
     reference: str | None = None,
@@ -151,7 +159,7 @@ def interval_table(
 
     Args:
         tables: row name → its per-query table.
-        conditions: keys of ``CONDITIONS``.
+        conditions: name → condition, such as ``CONDITIONS`` or ``QUALITIES``.
         measure: see ``clustered_interval``.
         rule: selection rule.
         reference: a row of ``tables``; all others are then given as differences to it.
@@ -166,31 +174,36 @@ def interval_table(
     for row, table in tables.items():
         if row == reference:
             continue
-        for name in conditions:
-            mine = select(table, CONDITIONS[name], rule)
+        for name, condition in conditions.items():
+            mine = select(table, condition, rule)
             other = None
             if reference is not None:
-                other = select(tables[reference], CONDITIONS[name], rule)
+                other = select(tables[reference], condition, rule)
             found = clustered_interval(mine, other, measure)
-            record = {"row": row, "condition": name}
-            record |= {k: 100 * getattr(found, k) for k in ("estimate", "low", "high")}  # type: ignore[misc]
-            record |= {"identities": found.identities, "queries": found.queries}  # type: ignore[dict-item]
+            record: dict[str, Any] = {"row": row, "condition": name}
+            record |= {k: 100 * getattr(found, k) for k in ("estimate", "low", "high")}
+            record |= {"identities": found.identities, "queries": found.queries}
             if reference is not None:
-                record["excludes_zero"] = found.excludes_zero  # type: ignore[assignment]
+                record["excludes_zero"] = found.excludes_zero
             records.append(record)
     return pd.DataFrame(records)
 
 
-def describe_difference(line: pd.Series | Mapping[str, object], title: str, other: str) -> str:
-    """One line of a difference table in words, with what its interval allows to say."""
-    low, high = float(line["low"]), float(line["high"])  # type: ignore[arg-type]
-    verdict = "no difference can be told from these test people"
+def describe_difference(line: Mapping[str, Any] | pd.Series, other: str) -> str:
+    """One line of a difference table in words, with what its interval allows to say.
+
+    Args:
+        line: row, condition, estimate, low, high of ``interval_table`` with a reference.
+        other: the reference row.
+    """
+    low, high, title = line["low"], line["high"], find_row(other).title
+    verdict = "can't be told from 0"
     if low > 0:
-        verdict = f"better than {other}; the interval excludes 0"
+        verdict = f"better than {title}: the interval excludes 0"
     elif high < 0:
-        verdict = f"worse than {other}; the interval excludes 0"
+        verdict = f"WORSE than {title}: the interval excludes 0"
     numbers = f"{line['estimate']:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return f"{line['condition']:8} {title:24} {numbers:22} {verdict}"
+    return f"{line['condition']:8} {find_row(line['row']).title:23} {numbers:21} {verdict}"
 
 
 def _resampled_means(

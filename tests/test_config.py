@@ -367,7 +367,9 @@ def test_paper_adversarial_start_and_evaluations() -> None:
 def test_cosine_schedule() -> None:
     """Up over the warm-up, flat, then a cosine towards 1 % of the rate; never above it."""
     training = load_profile("quick", {"training.warmup": 0.1, "training.cosine_from": 0.3}).training
-    rates = [learning_rate(training, 0, share / 100) / training.learning_rate for share in range(101)]
+    rates = [
+        learning_rate(training, 0, share / 100) / training.learning_rate for share in range(101)
+    ]
     assert 0 < rates[0] < 0.1
     assert all(a < b for a, b in zip(rates[:10], rates[1:11], strict=True))
     assert rates[10:31] == [1.0] * 21

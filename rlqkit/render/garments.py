@@ -24,6 +24,8 @@ from rlqkit.render.people import Identity
 from rlqkit.render.streams import Stream, generator, smoothstep, wave_noise
 from rlqkit.render.wardrobe import SKIRTS, Bottom, Outfit, Top
 
+TRUNK_RADIUS, ARM_RADIUS = 0.16, 0.05
+"""Metres of cloth per radian around trunk and arm, the same for all people."""
 DRAPE_TOP = 0.64
 """``torso_height`` below which tops hang freely; just under the armpits."""
 ARM_SEAM = 0.15
@@ -357,7 +359,9 @@ class Dresser:
         """Return ALONG, SIDE and FRONT (V,) of close-fitting cloth, measured on this very body."""
         fields = self.body.fields
         hip = shape.bone_heads[self.body.bone["upperleg01.L"]]
-        along, side, front = vertices[:, 2] - hip[2], vertices[:, 0].copy(), hip[1] - vertices[:, 1]
+        along = vertices[:, 2] - hip[2]
+        angle = self._trunk_angle(vertices[:, 0], hip[1] - vertices[:, 1])
+        side, front = np.sin(angle), np.cos(angle)
         for name in SIDES:
             frame = LimbFrame(self.body.chain(shape, ARM_BONES, name))
             sleeve = np.flatnonzero(self._limb_vertices("A", name) & (fields.arm_along > ARM_SEAM))
@@ -365,6 +369,18 @@ class Dresser:
             along[sleeve] = frame.segment_length * fields.arm_along[sleeve]
             side[sleeve], front[sleeve] = flat[:, 1], flat[:, 0]
         return along, side, front
+
+    def _trunk_angle(self, x: np.ndarray, forward: np.ndarray) -> np.ndarray:
+        """Return (V,) radians around the trunk: 0 in front, +-pi at the back.
+
+        Towards the shoulders the trunk closes like a sack: there the angle follows ``x``, in front
+        and at the back alike, so that stripes run on straight instead of meeting at the neck.
+        """
+        angle = np.arctan2(x, forward)
+        width = np.abs(x) / TRUNK_RADIUS
+        flat = np.sign(x) * np.where(forward > 0.0, width, np.pi - width)
+        share = smoothstep(self.body.fields.torso_height, DRAPE_TOP, 0.92)
+        return (1.0 - share) * angle + share * flat
 
     def _folds(self, points: np.ndarray) -> np.ndarray:
         rng = generator(self.seed, Stream.SURFACE_NOISE, 0)

@@ -119,6 +119,25 @@ WARDROBE_V1 = RenderSpec(
 )
 """The embedded data set, shipped in ``data/wardrobe-v1``."""
 
+WARDROBE_START = RenderSpec(
+    name="wardrobe-start",
+    version="1.0",
+    seed=2026,
+    train=GroupSpec(first=0, identities=1000, outfits=3, views=2, wardrobe=1),
+    validation=GroupSpec(first=9000, identities=2, outfits=3, views=4, wardrobe=0),
+    test=GroupSpec(first=9100, identities=2, outfits=3, views=4, wardrobe=0),
+    external=GroupSpec(first=9200, identities=2, outfits=5, views=2, wardrobe=2),
+    target_heights=WARDROBE_V1.target_heights,
+    external_height=WARDROBE_V1.external_height,
+    external_cameras=40,
+    quality=88,
+)
+"""Other people, clothes and cameras, not shipped: the quick profile's network starts from weights
+trained on them, as the paper's starts from ImageNet's."""
+
+SPECS = {spec.name: spec for spec in (WARDROBE_V1, WARDROBE_START)}
+"""What ``rlqkit data render`` can make, by name."""
+
 
 @dataclass(frozen=True)
 class Shot:

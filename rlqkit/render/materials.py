@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 
 from rlqkit.render.body import BodyFields
-from rlqkit.render.garments import ARM_SEAM, Column, Material
+from rlqkit.render.garments import ARM_RADIUS, ARM_SEAM, TRUNK_RADIUS, Column, Material
 from rlqkit.render.people import Identity
 from rlqkit.render.streams import smoothstep
 from rlqkit.render.wardrobe import SKIRTS, Outfit, Top
@@ -27,8 +27,6 @@ class Label(IntEnum):
     BAG = 7
 
 
-TRUNK_RADIUS, ARM_RADIUS = 0.16, 0.05
-"""Metres of cloth per radian around trunk and arm, the same for all people."""
 BLOCK_EDGE = 0.37
 """Metres above the hip joint where a two-coloured top changes its colour."""
 
@@ -176,7 +174,7 @@ def _paint_face(wearer: Wearer, a: np.ndarray, colour: np.ndarray) -> None:
     colour[lips] = 0.82 * (colour[lips] * (1.0 - mix) + np.array([0.6, 0.2, 0.2]) * mix)
     arch = eye_z + 0.17 - 0.25 * (x - eye_x) ** 2
     brow = front & (np.abs(z - arch) < 0.038 * identity.brow) & (np.abs(x - eye_x) < 0.17)
-    colour[brow] = 0.7 * identity.hair + 0.25 * colour[brow]
+    colour[brow] = 0.55 * identity.hair + 0.4 * colour[brow]
     socket = front & (((x - eye_x) / 0.12) ** 2 + ((z - eye_z) / 0.06) ** 2 < 1.0)
     colour[socket] *= 0.62
     eyeball = a[:, Column.EYE] > 0.5

@@ -1,0 +1,162 @@
+"""Sources of the notebooks: stripped, parameterised, short cells, a figure and an exercise each."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlqkit.config import Config, config_hash, load_profile
+from rlqkit.plan import planned_runs
+from rlqkit.reproduce import NOTEBOOKS, execute_notebooks, run_all
+
+NAMES = (
+    "00_tour", "01_data", "02_degradations", "03_coarse_attributes", "04_base_and_teacher",
+    "05_rlq_training", "06_evaluation", "07_ablation", "08_feature_collapse",
+)  # fmt: skip
+LONGEST_CELL = 15
+
+
+@pytest.fixture(params=NAMES)
+def notebook(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """One notebook as its JSON."""
+    file = NOTEBOOKS / f"{request.param}.ipynb"
+    source: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    source["name"] = request.param
+    return source
+
+
+def text(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def cells(notebook: dict[str, Any], kind: str, tag: str = "") -> list[dict[str, Any]]:
+    return [
+        cell
+        for cell in notebook["cells"]
+        if cell["cell_type"] == kind and (not tag or tag in cell["metadata"].get("tags", []))
+    ]
+
+
+def test_the_notebooks_are_all_there() -> None:
+    assert sorted(file.stem for file in NOTEBOOKS.glob("*.ipynb")) == sorted(NAMES)
+
+
+def test_stripped(notebook: dict[str, Any]) -> None:
+    for cell in cells(notebook, "code"):
+        assert cell["outputs"] == [] and cell["execution_count"] is None, cell["id"]
+        assert set(cell["metadata"]) <= {"tags", "jupyter"}, cell["id"]
+
+
+def test_kernel_and_format(notebook: dict[str, Any]) -> None:
+    kernel = notebook["metadata"]["kernelspec"]
+    assert kernel["name"] == "python3" and kernel["language"] == "python"
+    assert set(notebook["metadata"]["language_info"]) <= {"name"}  # no version of anyone's Python
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_parameters(notebook: dict[str, Any]) -> None:
+    """One tagged cell of plain assignments, the four that every notebook takes among them."""
+    (cell,) = cells(notebook, "code", "parameters")
+    assert cell is cells(notebook, "code")[0]
+    values = {}
+    for statement in ast.parse(text(cell)).body:
+        assert isinstance(statement, ast.Assign), text(cell)
+        (target,) = statement.targets
+        assert isinstance(target, ast.Name)
+        values[target.id] = ast.literal_eval(statement.value)
+    ours = {"profile": "quick", "results": "../results", "seed": 1, "overrides": {}}
+    assert {key: values.get(key) for key in ours} == ours
+    assert all(isinstance(v, str | int | float) for k, v in values.items() if k != "overrides")
+
+
+def test_starts_with_title_claim_and_versions(notebook: dict[str, Any]) -> None:
+    first = notebook["cells"][0]
+    assert first["cell_type"] == "markdown" and text(first).startswith("# ")
+    assert len(text(first).split()) > 15  # a claim below the title
+    second = text(cells(notebook, "code")[1])
+    assert "notebook.start(profile, results, seed, overrides)" in second
+
+
+def test_cells_are_short(notebook: dict[str, Any]) -> None:
+    for cell in cells(notebook, "code"):
+        lines = text(cell).splitlines()
+        assert 0 < len(lines) <= LONGEST_CELL, cell["id"]
+        assert max(map(len, lines)) <= 100, cell["id"]
+        ast.parse(text(cell))
+
+
+def test_no_logic(notebook: dict[str, Any]) -> None:
+    """Functions and classes live in the library; a source names no machine's folder."""
+    for cell in cells(notebook, "code"):
+        kinds = {type(node) for node in ast.walk(ast.parse(text(cell)))}
+        assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.While, ast.Try}, cell["id"]
+    source = json.dumps(notebook["cells"])
+    assert not re.search(r"/(home|root|Users|tmp|work)/", source)
+
+
+def test_figures_are_saved_under_the_notebooks_number(notebook: dict[str, Any]) -> None:
+    code = "\n".join(text(cell) for cell in cells(notebook, "code"))
+    names = re.findall(r"save_figure\(\s*[^,]+,\s*f?\"([^\"]+)\"", code)
+    assert names and len(set(names)) == len(names) == code.count("save_figure(")
+    assert all(name.startswith(f"{notebook['name'][:2]}_") for name in names), names
+    prose = "\n".join(text(cell) for cell in cells(notebook, "markdown"))
+    assert len(re.findall(r"what to look for", prose, re.IGNORECASE)) >= 1
+
+
+def test_one_exercise_that_a_cell_checks(notebook: dict[str, Any]) -> None:
+    (exercise,) = cells(notebook, "code", "exercise")
+    assert re.search(r"^answer\b", text(exercise), re.MULTILINE)
+    code = cells(notebook, "code")
+    place = code.index(exercise)
+    checks = [i for i, cell in enumerate(code) if "notebook.check(" in text(cell)]
+    assert checks and all(i > place for i in checks)
+    assert "answer" in "".join(text(code[i]) for i in checks)
+    assert any("xercise" in text(cell) for cell in cells(notebook, "markdown"))
+
+
+# ------------------------------------------------------------------------------------ executed
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The smoke profile on the tiny data set with every run of the ablation done."""
+    changes = {
+        "data.root": str(tiny_wardrobe),
+        "data.external_root": str(tiny_wardrobe),
+        "runtime.results": str(tmp_path_factory.mktemp("results")),
+        "training.steps": 8,
+    }
+    config = load_profile("smoke", changes)
+    run_all(planned_runs(config), 2, lambda line: None)
+    return config
+
+
+def executed(config: Config, names: tuple[str, ...]) -> None:
+    said: list[str] = []
+    files = execute_notebooks(config, said.append, only=names)
+    assert [file.stem for file in files] == list(names) and len(said) == len(names)
+    folder = Path(config.runtime.results) / "smoke"
+    for file in files:
+        notebook = json.loads(file.read_text(encoding="utf-8"))
+        code = cells(notebook, "code")
+        assert all(cell["execution_count"] for cell in code if text(cell).strip())
+        printed = json.dumps([cell["outputs"] for cell in code])
+        assert "Right. " in printed and "image/png" in printed
+        assert "rlqkit 0" in printed and "SYNTHETIC" in printed
+        assert str(NOTEBOOKS.parent) not in json.dumps(notebook)
+        assert config.runtime.results not in json.dumps(notebook)
+        assert file.with_suffix(".html").stat().st_size > 10_000
+        figures = list((folder / "figures").glob(f"{file.stem[:2]}_*.png"))
+        assert figures and all(figure.stat().st_size > 2_000 for figure in figures)
+
+
+def test_executed_in_smoke(prepared: Config) -> None:
+    executed(prepared, NAMES)
+    runs = Path(prepared.runtime.results) / "smoke" / "runs"
+    hashes = {config_hash(config) for config in planned_runs(prepared)}
+    assert {path.name.rpartition("-")[2] for path in runs.iterdir()} == hashes  # none trained anew

@@ -1,0 +1,462 @@
+"""Intervals, comparisons, inspection of steps, and the figures of results."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from rlqkit import comparison, plots_results, severity, statistics
+from rlqkit.config import Config, ModelConfig, load_profile, with_overrides
+from rlqkit.datasets import Benchmark
+from rlqkit.degradations import KINDS, SMALL_INPUT_SEVERITY, pixelate
+from rlqkit.errors import RlqkitError
+from rlqkit.evaluation import HQ, LQ, MIXED
+from rlqkit.experiment import load_network, run
+from rlqkit.inspection import step_changes
+from rlqkit.metrics import Labels, evaluate_features
+from rlqkit.model import Heads, build_base, build_rlq
+from rlqkit.rows import ROWS
+from rlqkit.runs import RunFolder
+from rlqkit.steps import StepRules, Student, cap_step, tad_step
+
+IDENTITIES, IMAGES = 40, 6
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def queries(
+    hits: np.ndarray, query: str = HQ, gallery: str = HQ, rule: str = "last"
+) -> pd.DataFrame:
+    """Per-query table from an (identities, images) array of hits."""
+    identity, image = np.indices(hits.shape)
+    return pd.DataFrame(
+        {
+            "query": query, "gallery": gallery, "protocol": "CC", "rule": rule,
+            "file": [f"{i}_{k}" for i, k in zip(identity.ravel(), image.ravel(), strict=True)],
+            "identity": identity.ravel(), "average_precision": hits.ravel() * 0.5,
+            "first_hit": np.where(hits.ravel(), 0, 3),
+        }
+    )  # fmt: skip
+
+
+def drawn_hits(seed: int, spread: float = 0.35) -> np.ndarray:
+    """Hits of people who are easy or hard as a whole; the true rank-1 is .5."""
+    rng = np.random.default_rng(seed)
+    chance = np.clip(rng.uniform(0.5 - spread, 0.5 + spread, (IDENTITIES, 1)), 0, 1)
+    return rng.random((IDENTITIES, IMAGES)) < chance
+
+
+def whole_table(seed: int, shift: float = 0.0) -> pd.DataFrame:
+    """All conditions of one row; ``shift`` turns that share of the misses into hits."""
+    rng = np.random.default_rng(1000 + seed)
+    extra = rng.random((IDENTITIES, IMAGES)) < shift
+    parts = [(HQ, HQ), *((kind, HQ) for kind in KINDS), (MIXED, MIXED)]
+    return pd.concat(
+        [queries(drawn_hits(seed + n) | extra, *part) for n, part in enumerate(parts)],
+        ignore_index=True,
+    )
+
+
+# ---------------------------------------------------------------------------------- statistics
+
+
+def test_interval_covers_the_known_mean_as_often_as_it_says() -> None:
+    intervals = [
+        statistics.clustered_interval(queries(drawn_hits(seed)), draws=500) for seed in range(300)
+    ]
+    covered = np.mean([one.low <= 0.5 <= one.high for one in intervals])
+    assert 0.9 <= covered <= 0.98
+
+
+def test_clustering_widens_the_interval_where_people_are_easy_or_hard_as_a_whole() -> None:
+    table = queries(np.repeat(drawn_hits(3)[:, :1], IMAGES, axis=1))  # all or nothing
+    clustered = statistics.clustered_interval(table)
+    alone = statistics.clustered_interval(table.assign(identity=np.arange(len(table))))
+    ratio = (clustered.high - clustered.low) / (alone.high - alone.low)
+    assert ratio == pytest.approx(np.sqrt(IMAGES), rel=0.15)
+    assert clustered.estimate == alone.estimate
+    assert (clustered.identities, alone.identities) == (IDENTITIES, IDENTITIES * IMAGES)
+
+
+def test_identical_rows_differ_by_exactly_nothing() -> None:
+    table = queries(drawn_hits(1))
+    found = statistics.clustered_interval(table, table.sample(frac=1, random_state=0))
+    assert (found.estimate, found.low, found.high) == (0, 0, 0)
+    assert not found.excludes_zero
+
+
+def test_pairing_finds_a_small_steady_gain_that_separate_intervals_hide() -> None:
+    hits = np.zeros((IDENTITIES, IMAGES), bool)
+    hits[::2] = True  # half of the people found, half not
+    better = hits.copy()
+    better[1::2, 0] = True  # one more query of every hard person
+    one, two = queries(hits), queries(better)
+    paired = statistics.clustered_interval(two, one)
+    assert paired.estimate == pytest.approx(0.5 / IMAGES)
+    assert paired.excludes_zero and paired.low > 0
+    assert statistics.clustered_interval(one).high > statistics.clustered_interval(two).low
+
+
+def test_several_seeds_count_with_their_mean_and_skipped_queries_not_at_all() -> None:
+    all_hits, none = np.ones((4, 2), bool), np.zeros((4, 2), bool)
+    stacked = pd.concat([queries(all_hits).assign(seed=1), queries(none).assign(seed=2)])
+    found = statistics.clustered_interval(stacked)
+    assert (found.estimate, found.queries) == (0.5, 8)
+    skipped = queries(all_hits)
+    skipped.loc[0, ["first_hit", "average_precision"]] = [-1, np.nan]
+    found = statistics.clustered_interval(skipped, measure="mAP")
+    assert (found.estimate, found.queries) == (0.5, 7)
+
+
+def test_rank_k_counts_hits_up_to_rank_k() -> None:
+    table = queries(np.eye(4, dtype=bool))  # others are hit at rank 4
+    assert statistics.clustered_interval(table, measure="rank1").estimate == 0.25
+    assert statistics.clustered_interval(table, measure="rank4").estimate == 1.0
+
+
+def test_select_pools_the_three_degradations() -> None:
+    table = whole_table(0)
+    assert set(statistics.select(table, (LQ, HQ, "CC"))["query"]) == set(KINDS)
+    assert len(statistics.select(table, (LQ, HQ, "CC"))) == 3 * IDENTITIES * IMAGES
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t: statistics.clustered_interval(t, measure="rank"), '"rank" is unknown'),
+        (lambda t: statistics.clustered_interval(t, t[t["identity"] > 0]), "same test set"),
+        (lambda t: statistics.clustered_interval(t[t["identity"] == 0]), "2 or more"),
+        (lambda t: statistics.select(t, (HQ, HQ, "SC")), "HQ → HQ, SC, rule last"),
+        (lambda t: statistics.interval_table({"base": t}, reference="cal"), '"cal" has no run'),
+    ],
+)
+def test_mistakes_are_named(call, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RlqkitError, match=message.replace("(", r"\(")):
+        call(queries(drawn_hits(0)))
+
+
+def test_words_follow_the_interval() -> None:
+    line = {"row": "rlq", "condition": "HQ", "estimate": 1.0, "low": 0.2, "high": 2.0}
+    assert "better than base" in statistics.describe_difference(line, "base")
+    assert "can't be told" in statistics.describe_difference(line | {"low": -0.1}, "base")
+    worse = line | {"estimate": -1.0, "low": -2.0, "high": -0.2}
+    assert "WORSE than base" in statistics.describe_difference(worse, "base")
+
+
+# ---------------------------------------------------------------------------------- comparison
+
+
+def test_chance_is_what_random_features_score(tiny_benchmark: Benchmark) -> None:
+    query, gallery = tiny_benchmark["query"], tiny_benchmark["gallery"]
+    rng = np.random.default_rng(0)
+    scores = []
+    for _ in range(400):
+        features = [rng.normal(size=(len(images), 8)) for images in (query, gallery)]
+        q, g = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in features)
+        labels = [Labels(*images.metric_arrays()) for images in (query, gallery)]
+        scores.append(evaluate_features(q, g, *labels, "CC").rank1)
+    assert comparison.chance_rank1(query, gallery) == pytest.approx(np.mean(scores), abs=0.02)
+
+
+def test_agreement_is_one_with_oneself_and_told_by_branch() -> None:
+    rng = np.random.default_rng(0)
+    teacher = rng.normal(size=(50, 64))
+    half = teacher.copy()
+    half[:, 32:] = rng.normal(size=(50, 32))
+    found = comparison.teacher_agreement(teacher, {"self": 3 * teacher, "half": half})
+    assert found.loc["self"].tolist() == pytest.approx([1, 1])
+    assert found.loc["half", "branch 1"] == pytest.approx(1)
+    assert abs(found.loc["half", "branch 2"]) < 0.15
+
+
+def test_collapsed_images_are_those_beside_other_peoples_lq() -> None:
+    hq = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
+    lq = np.eye(4, dtype=np.float32)[[2, 0, 2, 3]]  # images 0 and 2 collapse into one point
+    labels = Labels(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0]), np.zeros(4, int))
+    found = comparison.collapsed_images(hq, lq, labels)
+    assert found[:3].tolist() == [True, False, True]
+
+
+def test_maps_are_put_on_common_axes() -> None:
+    rng = np.random.default_rng(0)
+    hq = rng.normal((5, -20), 3, (100, 2)).astype(np.float32)
+    one = comparison.CollapseMap("base", hq, hq + 3, np.zeros(100, bool))
+    centred, lq = one.standardised()
+    assert np.abs(centred.mean(axis=0)).max() < 1e-4
+    assert centred.std() == pytest.approx(1, rel=1e-4)
+    assert (lq - centred) == pytest.approx(3 / np.std(hq - hq.mean(axis=0)), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("moment", "step"), [("50 %", 6), ("40 %", 5), ("epoch 1", 4), ("epoch 0", 0)]
+)
+def test_start_of_cal_in_steps(moment: str, step: int) -> None:
+    history = pd.DataFrame({"epoch": [0, 1, 2], "steps": [4, 8, 12]})
+    config = load_profile("smoke", {"training.adversarial_from": moment})
+    assert comparison.adversarial_start(history, config) == step
+
+
+# ---------------------------------------------------------------------------------- inspection
+
+
+def student_and_batches(rules: StepRules) -> tuple[Student, dict, dict]:
+    torch.manual_seed(0)
+    model = ModelConfig("resnet10t", "none", (8, 8, 8, 8), 8)
+    network = build_rlq(model)
+    branches = ("clothes", "identity", "pose")
+    heads = Heads(network.dimensions, 4, 8, branches, pose_clusters=3, gender=True)
+    others = [p for name, p in heads.named_parameters() if not name.startswith("clothes.")]
+    student = Student(
+        network, heads, torch.optim.Adam([*network.parameters(), *others], 1e-3),
+        torch.optim.Adam(heads.clothes.parameters(), 1e-3),
+        torch.eye(4, dtype=torch.bool).repeat_interleave(2, 1), Fabric(accelerator="cpu"), rules,
+    )  # fmt: skip
+    labels = torch.arange(8) % 4
+    target = {"images": torch.randn(8, 3, 32, 16), "identity": labels, "clothes": 2 * labels,
+              "gender": labels % 2, "pose": labels}  # fmt: skip
+    return student, target, {"hq": torch.randn(4, 3, 32, 16), "lq": torch.randn(4, 3, 32, 16)}
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_tad_step_moves_what_it_should(keep: bool) -> None:
+    student, target, external = student_and_batches(StepRules(keep_zero_gradients=keep))
+    teacher = build_base(ModelConfig("resnet10t", "none", (8, 8, 8, 8), 8)).eval()
+    row = ROWS["rlq"]
+    cap = step_changes(student, lambda: cap_step(student, target, row.terms, True))
+    assert (cap["change"] > 0).all()
+    tad = step_changes(student, lambda: tad_step(student, teacher, external, row.tad_terms))
+    still = {"branch 3 (pose)", "pose head", "gender head", "clothes classifier"}
+    without_gradient = still - {"clothes classifier"}
+    assert set(tad.index[~tad["gradient"]]) == without_gradient
+    assert set(tad.index[tad["change"] == 0]) == ({"clothes classifier"} if keep else still)
+    assert tad.loc["branch 3 (pose)", "batch_statistics"]
+
+
+# ------------------------------------------------------------------------------------ severity
+
+
+def test_dials_go_from_mild_to_strong_within_the_range() -> None:
+    for kind, (name, _) in severity.DIALS.items():
+        settings = severity.dial_settings(SMALL_INPUT_SEVERITY, kind, 4)
+        low, high = getattr(SMALL_INPUT_SEVERITY, name)
+        values = [value for value, _ in settings]
+        assert {values[0], values[-1]} == {low, high} and len(set(values)) == 4
+        assert (values[0] > values[-1]) == (kind == "pixelation")
+        assert all(getattr(setting, name) == (value, value) for value, setting in settings)
+
+
+def test_some_queries_spread_over_identities(tiny_benchmark: Benchmark) -> None:
+    query = tiny_benchmark["query"]
+    mask = severity.some_queries(query, 6)
+    counts = np.unique(query.identities[mask], return_counts=True)[1]
+    assert mask.sum() == 6 and len(counts) == 4 and counts.max() - counts.min() <= 1
+
+
+def test_damaged_images_have_that_damage(tiny_benchmark: Benchmark) -> None:
+    config = load_profile("smoke")
+    query = tiny_benchmark["query"]
+    value, setting = severity.dial_settings(SMALL_INPUT_SEVERITY, "pixelation", 4)[-1]
+    images = severity.damaged_images(query, "pixelation", setting, config)
+    assert np.array_equal(images.source(0), pixelate(images.store[0], int(value)))
+
+
+# ---------------------------------------------------------------------- a whole run, then dials
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    config = load_profile(
+        "smoke",
+        {
+            "runtime.results": str(tmp_path_factory.mktemp("results")), "training.steps": 2,
+            "data.root": str(tiny_wardrobe), "data.external_root": str(tiny_wardrobe),
+            "data.identities": 3, "row": "base",
+        },
+    )  # fmt: skip
+    run(config, progress=False)
+    return config
+
+
+def test_present_runs_are_found_without_weights_and_missing_rows_left_out(finished: Config) -> None:
+    folder = RunFolder.of(finished)
+    (folder.path / "weights-last.safetensors").rename(folder.path / "aside")
+    try:
+        found = comparison.measured_runs(finished, ("base", "rlq"), train=("base",))
+    finally:
+        (folder.path / "aside").rename(folder.path / "weights-last.safetensors")
+    assert {row: [f.path for f in folders] for row, folders in found.items()} == {
+        "base": [folder.path]
+    }
+    other = with_overrides(finished, {"training.steps": 3})
+    assert comparison.measured_runs(other, ("base",), train=()) == {}
+    assert set(comparison.per_query_tables(found)["base"]["seed"]) == {finished.seed}
+
+
+def test_queries_described_anew_agree_with_the_features_on_disk(finished: Config) -> None:
+    folder = RunFolder.of(finished)
+    described = comparison.describe_queries(folder, "last", finished)
+    agreement = comparison.teacher_agreement(described, comparison.query_features([folder]))
+    assert agreement.loc["base, HQ image"].tolist() == pytest.approx([1, 1], abs=1e-4)
+    assert (agreement.loc["base, LQ image"] < 0.999).all()
+
+
+def test_dials_start_at_the_untouched_image(finished: Config, tiny_benchmark: Benchmark) -> None:
+    folder = RunFolder.of(finished)
+    network = load_network(folder)
+    benchmark = Benchmark(
+        "tiny", tiny_benchmark.root,
+        {name: tiny_benchmark[name].first_identities(3) for name in ("query", "gallery")}, True,
+    )  # fmt: skip
+    dials = severity.turn_dials({"base": (folder, network)}, benchmark, finished, 2, 100)
+    assert len(dials) == 3 * 3
+    start = dials[dials["level"] == 0]
+    assert start["cosine"].tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+    metrics = folder.metrics().query("query == 'HQ' and protocol == 'CC' and rule == 'last'")
+    assert start["rank1"].to_numpy() == pytest.approx(metrics["rank1"].item())
+    assert (dials.loc[dials["level"] > 0, "cosine"] < 1).all()
+    figure = plots_results.plot_dials(dials, "dials")
+    assert [axes.get_title() for axes in figure.axes[:3]] == [
+        "pixelation",
+        "motion blur",
+        "out of focus",
+    ]
+
+
+# ------------------------------------------------------------------------------------- figures
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    return {"base": whole_table(0), "rlq": whole_table(0, shift=0.3), "cal": whole_table(50)}
+
+
+def test_one_dot_per_row_and_condition(tables: dict[str, pd.DataFrame]) -> None:
+    intervals = statistics.interval_table(tables)
+    axes = plots_results.plot_rank1(intervals, "rank-1").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["base", "RLQ", "CAL"]
+    dots = [container.lines[0].get_xdata() for container in axes.containers]
+    assert [len(d) for d in dots] == [3, 3, 3]
+    assert dots[0] == pytest.approx(intervals.query("condition == 'HQ'")["estimate"].tolist())
+
+
+def test_differences_are_coloured_where_zero_is_excluded(tables: dict[str, pd.DataFrame]) -> None:
+    differences = statistics.interval_table(tables, reference="base")
+    assert differences.query("row == 'rlq'")["excludes_zero"].all()
+    figure = plots_results.plot_differences(differences, "minus base")
+    assert len(figure.axes) == 3
+    for axes, condition in zip(figure.axes, statistics.CONDITIONS, strict=True):
+        colours = {
+            line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"
+        }
+        told = differences.query("condition == @condition")["excludes_zero"].tolist()
+        expected = [
+            plots_results.CONDITION_COLOURS[condition] if t else plots_results.GREY for t in told
+        ]
+        assert [colours[0], colours[1]] == expected
+
+
+def test_bars_of_the_qualities(tables: dict[str, pd.DataFrame]) -> None:
+    intervals = statistics.interval_table({"base": tables["base"]}, statistics.QUALITIES)
+    images = [np.zeros((8, 4, 3), np.uint8)] * 4
+    figure = plots_results.plot_qualities(intervals, images, 1.0, "four")
+    heights = [bar.get_height() for bar in figure.axes[-1].patches]
+    assert heights == pytest.approx(intervals["estimate"].tolist()) and len(heights) == 4
+
+
+def test_bargain_shows_every_row_once(tables: dict[str, pd.DataFrame]) -> None:
+    figure = plots_results.plot_bargain(statistics.interval_table(tables), "bargain")
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    assert sorted(labels) == sorted(["base", "RLQ", "CAL", "LQ as good as HQ"])
+
+
+def history() -> pd.DataFrame:
+    tad = {"distil_hq_1": 1.5, "self_clothes": 0.1}
+    cap = {"identity_1": 2.0, "clothes": 5.0, "accuracy": 0.1, "pose": 1.0}
+    return pd.DataFrame(
+        [
+            {"epoch": 0, "phase": "tad", "steps": 2, "learning_rate": 0.1, **tad},
+            {"epoch": 0, "phase": "cap", "steps": 8, "learning_rate": 0.1, **cap},
+            {"epoch": 1, "phase": "tad", "steps": 10, "learning_rate": 0.1, **tad},
+        ]
+    )
+
+
+def test_history_has_one_panel_per_family_and_a_segment_per_phase() -> None:
+    figure = plots_results.plot_history(history(), "RLQ", start=5)
+    families = plots_results.families_of(history().columns)
+    assert [axes.get_title() for axes in figure.axes] == families
+    panel = dict(zip(families, figure.axes, strict=True))["TAD: distillation"]
+    segments = panel.collections[0].get_segments()
+    assert [segment[:, 0].tolist() for segment in segments] == [[0, 2], [8, 10]]
+
+
+def test_every_term_of_every_row_has_a_panel() -> None:
+    known = {column for terms in plots_results.FAMILIES.values() for column in terms}
+    assert {term for row in ROWS.values() for term in (*row.terms, *row.tad_terms)} <= known
+
+
+def test_live_picture_draws_every_nth_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr("IPython.display.clear_output", lambda wait: None)
+    picture = plots_results.LivePicture("rlq", every=2)
+    for count in (1, 2, 3):
+        picture(history().head(count).to_dict("records"))
+    assert picture.frames == len(shown) == 1
+    assert not plt.get_fignums()  # closed, or a long training would hoard figures
+
+
+def test_neighbour_shares_fill_the_bar() -> None:
+    shares = [0.1, 0.2, 0.3, 0.4]
+    table = pd.DataFrame(
+        [shares, shares[::-1]], columns=list(plots_results.SHARES), index=["a", "b"]
+    )
+    axes = plots_results.plot_neighbour_shares(table, "shares").axes[0]
+    ends = [bar.get_x() + bar.get_width() for bar in axes.containers[-1]]
+    assert ends == pytest.approx([100, 100])
+    assert len(axes.containers) == 4
+
+
+def test_examples_are_different_people_cured_first() -> None:
+    base, rlq = np.array([1, 0, 1, 1, 0], bool), np.array([1, 0, 0, 0, 1], bool)
+    identities = np.array([0, 0, 1, 1, 2])
+    assert plots_results.choose_examples([base, rlq], identities, 3) == [2, 0, 4]
+
+
+def test_maps_share_axes_and_examples_have_pictures() -> None:
+    rng = np.random.default_rng(0)
+    maps = [
+        comparison.CollapseMap(
+            name, rng.normal(0, size, (30, 2)), rng.normal(0, 3, (30, 2)), rng.random(30) < 0.5
+        )
+        for name, size in (("base", 1.0), ("RLQ", 5.0))
+    ]
+    image = np.zeros((8, 4, 3), np.uint8)
+    figure = plots_results.plot_collapse_maps(maps, range(5), [1, 2], [(image, image)] * 2, "maps")
+    top, bottom = figure.subfigs
+    assert top.axes[0].get_xlim() == top.axes[1].get_xlim() == top.axes[1].get_ylim()
+    assert [axes.get_title() for axes in bottom.axes] == ["A HQ", "A LQ", "B HQ", "B LQ"]
+
+
+def test_step_changes_say_what_did_not_move() -> None:
+    table = pd.DataFrame(
+        {"parameters": [1, 1], "gradient": [True, True], "change": [0.02, 0.0],
+         "batch_statistics": [False, False]}, index=["stem", "clothes classifier"],
+    )  # fmt: skip
+    axes = plots_results.plot_step_changes({"one TAD step": table}).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [2.0, 0.0]
+    assert "not moved, though a gradient arrives" in axes.texts[1].get_text()
+
+
+def test_figures_are_signed_as_synthetic() -> None:
+    figure = plots_results.sign(plots_results.draw_method(), load_profile("smoke"))
+    assert "synthetic" in figure.get_supxlabel()

@@ -1,0 +1,205 @@
+"""Rows are data, and rows are compared at equal optimiser steps."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlqkit.config import Config, TrainingConfig, load_profile, with_overrides
+from rlqkit.errors import RlqkitError
+from rlqkit.experiment import branches_of, prepare, use_threads
+from rlqkit.plan import planned_runs, teacher_config
+from rlqkit.rows import ROWS, TEACHER, find_row
+from rlqkit.runs import run_id
+from rlqkit.steps import CAP_TERMS, TAD_TERMS
+from rlqkit.training import PlannedPhase, plan_phases
+
+IDENTITY = {"identity_1", "identity_2", "agreement", "triplet", "clothes_adversarial"}
+POSE, GENDER = {"pose", "disentangling"}, {"gender"}
+WANTED = {
+    # row: (terms on the target set, TAD, branches, recoloured copies, LQ augmentation)
+    "cal": ({"identity_1", "clothes_adversarial"}, False, 1, False, 0.0),
+    "base-plain": (IDENTITY, False, 2, False, 0.0),
+    "base": (IDENTITY, False, 2, True, 0.0),
+    "gender": (IDENTITY | GENDER, False, 2, True, 0.0),
+    "pose": (IDENTITY | POSE, False, 2, True, 0.0),
+    "cap": (IDENTITY | POSE | GENDER, False, 2, True, 0.0),
+    "tad": (IDENTITY, True, 2, True, 0.0),
+    "tad-gender": (IDENTITY | GENDER, True, 2, True, 0.0),
+    "tad-pose": (IDENTITY | POSE, True, 2, True, 0.0),
+    "rlq": (IDENTITY | POSE | GENDER, True, 2, True, 0.0),
+    "base-lq": (IDENTITY, False, 2, True, 0.5),
+}
+
+
+def test_the_rows_are_all_there() -> None:
+    """The eleven lines of the ablation, each exactly with its terms and switches."""
+    found = {
+        name: (set(row.terms), row.uses_tad, row.branches, row.recolour, row.lq_augmentation)
+        for name, row in ROWS.items()
+    }
+    assert found == WANTED
+    for row in ROWS.values():
+        assert len(set(row.terms)) == len(row.terms)
+        assert set(row.tad_terms) == (set(TAD_TERMS) if row.uses_tad else set())
+        assert not row.external
+
+
+def test_the_teacher_is_the_base_model_on_the_external_set() -> None:
+    assert set(TEACHER.terms) == IDENTITY and not TEACHER.uses_tad
+    assert TEACHER.external and not TEACHER.recolour and TEACHER.branches == 2
+    assert find_row("teacher") is TEACHER
+
+
+@pytest.mark.parametrize("row", [*ROWS.values(), TEACHER], ids=lambda row: row.name)
+def test_every_term_is_a_function(row: Any) -> None:
+    assert set(row.terms) <= set(CAP_TERMS) and set(row.tad_terms) <= set(TAD_TERMS)
+    assert row.explanation.endswith(".") and row.title
+
+
+def test_no_term_is_left_unused() -> None:
+    assert set().union(*(row.terms for row in ROWS.values())) == set(CAP_TERMS)
+
+
+def test_unknown_row() -> None:
+    with pytest.raises(RlqkitError) as error:
+        find_row("rlqq")
+    assert '"rlqq"' in str(error.value) and "base-lq" in str(error.value)
+
+
+def test_branches() -> None:
+    assert branches_of(ROWS["cal"]) == ("clothes",)
+    assert branches_of(ROWS["base"]) == ("clothes", "identity")
+    assert branches_of(ROWS["rlq"]) == ("clothes", "identity", "pose")
+
+
+# ------------------------------------------------------------------------------- equal steps
+
+
+@pytest.fixture
+def smoke(tiny_wardrobe: Path, tmp_path: Path) -> Config:
+    """The smoke profile on the tiny data set."""
+    changes = {"data.root": str(tiny_wardrobe), "data.external_root": str(tiny_wardrobe)}
+    config = load_profile("smoke", changes | {"runtime.results": str(tmp_path)})
+    use_threads(config)
+    return config
+
+
+def test_rows_are_compared_at_equal_optimiser_steps(smoke: Config) -> None:
+    for row in ROWS:
+        training = prepare(with_overrides(smoke, {"row": row}))
+        assert training.total_steps == smoke.training.steps, row
+        kinds = {phase.kind for phase in training.phases}
+        assert kinds == ({"tad", "cap"} if ROWS[row].uses_tad else {"cap"}), row
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 99, 100, 101, 2300])
+@pytest.mark.parametrize(("cap", "tad"), [(3, 0), (3, 1), (47, 40), (10, 90), (1, 1)])
+def test_a_budget_in_steps_is_met_exactly(steps: int, cap: int, tad: int) -> None:
+    phases = plan_phases(TrainingConfig(epochs=0, steps=steps), cap, tad)
+    assert sum(phase.steps for phase in phases) == steps
+    check_order(phases, cap, tad)
+    whole = steps // (cap + tad)
+    assert sum(p.steps for p in phases if p.epoch < whole) == whole * (cap + tad)
+    rest = [phase.steps for phase in phases if phase.epoch == whole and phase.kind == "tad"]
+    share = (steps - whole * (cap + tad)) * tad / (cap + tad)
+    assert abs(sum(rest) - share) <= 0.5  # TAD and CAP in proportion
+
+
+@pytest.mark.parametrize("tad", [0, 4])
+def test_a_budget_in_epochs_is_whole_epochs(tad: int) -> None:
+    phases = plan_phases(TrainingConfig(epochs=3, steps=0), 7, tad)
+    one = [("tad", tad)] * bool(tad) + [("cap", 7)]
+    assert [(p.kind, p.steps) for p in phases] == one * 3
+    check_order(phases, 7, tad)
+
+
+def check_order(phases: list[PlannedPhase], cap: int, tad: int) -> None:
+    """TAD before CAP in every epoch, epochs in order from 0, no empty or overlong phase."""
+    keys = [(phase.epoch, ("tad", "cap").index(phase.kind)) for phase in phases]
+    assert keys == sorted(set(keys))
+    assert {epoch for epoch, _ in keys} == set(range(keys[-1][0] + 1))
+    assert all(0 < p.steps <= {"tad": tad, "cap": cap}[p.kind] for p in phases)
+
+
+def test_history_counts_what_the_plan_says(smoke: Config) -> None:
+    """Steps and images of each phase; recoloured copies and LQ copies count as images."""
+    training = prepare(with_overrides(smoke, {"row": "base", "training.steps": 4}))
+    history = training.run(progress=False)
+    assert [(r["epoch"], r["phase"], r["steps"]) for r in history] == [(0, "cap", 3), (1, "cap", 4)]
+    assert [r["images"] for r in history] == [3 * 2 * 16, 2 * 16]
+
+
+# -------------------------------------------------------------------------------------- the plan
+
+
+def test_plan_has_every_row_and_seed_and_one_teacher(smoke: Config) -> None:
+    plan = planned_runs(with_overrides(smoke, {"reproduce.seeds": [1, 2]}))
+    assert [c.row for c in plan] == ["teacher", *ROWS, *ROWS]
+    assert [c.seed for c in plan[1:]] == [1] * len(ROWS) + [2] * len(ROWS)
+    assert len({run_id(c) for c in plan}) == len(plan)
+
+
+def test_plan_without_tad_has_no_teacher(smoke: Config) -> None:
+    plan = planned_runs(with_overrides(smoke, {"reproduce.rows": ["cal", "cap"]}))
+    assert [c.row for c in plan] == ["cal", "cap"]
+
+
+@pytest.mark.parametrize("changes", [{"reproduce.rows": ["nothing"]}, {"reproduce.seeds": []}])
+def test_impossible_plan(smoke: Config, changes: dict[str, Any]) -> None:
+    with pytest.raises(RlqkitError):
+        planned_runs(with_overrides(smoke, changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"row": "tad", "seed": 5},
+        {"cap.clusters": 3, "recolouring.palette": "last"},
+        {"training.steps": 99},
+        {"compat.zero_grad": "official", "compat.external_order": "official"},
+        {"compat.mask_overlap": "official", "compat.lq_thresholds": "official"},
+        {"evaluation.selection": ["last"]},
+    ],
+)
+def test_students_share_one_teacher(smoke: Config, changes: dict[str, Any]) -> None:
+    """What a teacher never sees does not make another teacher."""
+    other = teacher_config(with_overrides(smoke, changes))
+    assert run_id(other) == run_id(teacher_config(smoke))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"teacher.steps": 7},
+        {"teacher.seed": 2},
+        {"teacher.batch": 8},
+        {"teacher.adversarial": False},
+        {"data.height": 40},
+        {"training.learning_rate": 1e-4},
+        {"compat.kl_reduction": "official"},
+        {"compat.worker_seeds": "official"},
+    ],
+)
+def test_another_teacher(smoke: Config, changes: dict[str, Any]) -> None:
+    other = teacher_config(with_overrides(smoke, changes))
+    assert run_id(other) != run_id(teacher_config(smoke))
+
+
+def test_teacher_has_its_own_length_and_batch() -> None:
+    paper = teacher_config(load_profile("paper"))
+    assert (paper.row, paper.training.epochs, paper.training.batch) == ("teacher", 200, 40)
+    assert paper.training.adversarial_from == "epoch 25"
+    plain = teacher_config(load_profile("paper", {"teacher.adversarial": False}))
+    assert plain.training.adversarial_from == "epoch 1000000"
+
+
+def test_a_row_is_all_that_a_new_ablation_needs(
+    smoke: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two terms by name, nothing else: it trains, and only those terms are in its total."""
+    monkeypatch.setitem(ROWS, "mine", replace(ROWS["base"], name="mine", terms=("identity_2",)))
+    training = prepare(with_overrides(smoke, {"row": "mine", "training.steps": 1}))
+    (record,) = training.run(progress=False)
+    assert record["total"] == record["identity_2"]

@@ -1,0 +1,198 @@
+"""Run folders and the tables made from them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlqkit import runs, tables
+from rlqkit.config import Config, load_profile, to_dict, with_overrides
+from rlqkit.errors import RlqkitError
+from rlqkit.experiment import load_network, run
+from rlqkit.runs import RunFolder, collect_metrics, environment, find_runs, profile_folder
+
+
+@pytest.fixture(scope="module")
+def config(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The smoke profile with two rows and two seeds, all run."""
+    changes = {
+        "data.root": str(tiny_wardrobe), "data.external_root": str(tiny_wardrobe),
+        "runtime.results": str(tmp_path_factory.mktemp("results")), "training.steps": 6,
+        "reproduce.rows": ["cal", "base"], "reproduce.seeds": [1, 2],
+    }  # fmt: skip
+    config = load_profile("smoke", changes)
+    for row in ("cal", "base"):
+        for seed in (1, 2):
+            run(with_overrides(config, {"row": row, "seed": seed}), progress=False)
+    # another configuration in the same folder, which no table may mix in
+    run(with_overrides(config, {"row": "base", "training.steps": 9}), progress=False)
+    return config
+
+
+def folder_of(config: Config, row: str, seed: int = 1) -> RunFolder:
+    return RunFolder.of(with_overrides(config, {"row": row, "seed": seed}))
+
+
+def test_a_run_folder_holds_what_it_says(config: Config) -> None:
+    folder = folder_of(config, "base")
+    assert folder.finished
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {
+        "config.json", "environment.json", "history.json", "metrics.json", "per_query.parquet",
+        "features.safetensors", "weights-last.safetensors", "weights-best_validation.safetensors",
+        "checkpoint.pt",
+    }  # fmt: skip
+    theirs, ours = to_dict(folder.config()), to_dict(with_overrides(config, {"row": "base"}))
+    assert theirs.pop("runtime") | {"results": ""} == ours.pop("runtime") | {"results": ""}
+    assert theirs == ours
+    history = folder.history()
+    assert list(history["steps"]) == sorted(history["steps"]) and history["steps"].iloc[-1] == 6
+    told = folder.environment()
+    assert told["threads"] >= 1 and told["cores"] >= 1 and told["seconds"] > 0
+    assert {"torch", "rlqkit", "timm", "numpy"} <= set(told["versions"])
+
+
+def test_environment_names_commit_and_versions() -> None:
+    told = environment()
+    assert told["commit"] == "unknown" or len(told["commit"].removesuffix("+changes")) == 40
+    assert told["versions"]["torch"].startswith("2.")
+    assert str(Path.home()) not in json.dumps(told)
+
+
+def test_per_query_names_every_query(config: Config) -> None:
+    per_query = folder_of(config, "base").per_query()
+    one = per_query.query("rule == 'last' and query == 'HQ' and protocol == 'CC'")
+    assert len(one) == 16 and one["file"].is_unique
+    assert set(one["identity"]) == {21, 22, 23, 24}
+
+
+def test_files_are_read_with_a_one_line_error(config: Config, tmp_path: Path) -> None:
+    broken = RunFolder(tmp_path)
+    for read in (broken.config, broken.metrics, broken.history, broken.per_query, broken.features):
+        with pytest.raises(RlqkitError, match="train the run again"):
+            read()
+    (tmp_path / "metrics.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RlqkitError, match="not valid JSON"):
+        broken.metrics()
+    for name, read in (
+        ("features.safetensors", broken.features),
+        ("per_query.parquet", broken.per_query),
+    ):
+        (tmp_path / name).write_bytes(b"no such thing")
+        with pytest.raises(RlqkitError, match=name):
+            read()
+    old = to_dict(config) | {"learning": 1}
+    (tmp_path / "config.json").write_text(json.dumps(old), encoding="utf-8")
+    with pytest.raises(RlqkitError, match="unknown configuration key learning"):
+        broken.config()
+
+
+def test_weights_of_another_architecture_are_refused(config: Config, tmp_path: Path) -> None:
+    base, cal = folder_of(config, "base"), folder_of(config, "cal")
+    mixed = RunFolder(tmp_path)
+    for name in ("config.json", "metrics.json"):
+        (tmp_path / name).write_bytes((base.path / name).read_bytes())
+    (tmp_path / "weights-last.safetensors").write_bytes(
+        (cal.path / "weights-last.safetensors").read_bytes()
+    )
+    with pytest.raises(RlqkitError) as error:
+        load_network(mixed)
+    assert "weights-last.safetensors does not fit" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not load_network(base).training
+
+
+def test_features_survive_sixteen_bits(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5, 64)).astype(np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    folder = RunFolder(tmp_path)
+    folder.save_features({("query", "mixed LQ"): values})
+    (read,) = folder.features().values()
+    assert list(folder.features()) == [("query", "mixed LQ")]
+    np.testing.assert_allclose(read, values, atol=1e-3)
+    assert ((read * values).sum(axis=1) > 0.9999).all()
+
+
+def test_writing_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_json("metrics.json", [1])
+    folder.save_per_query(pd.DataFrame({"a": [1]}))
+    for write, name in (
+        (lambda: folder.save_json("metrics.json", [2]), "metrics.json"),
+        (lambda: folder.save_per_query(pd.DataFrame({"a": [2]})), "per_query.parquet"),
+    ):
+        before = (tmp_path / name).read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(runs.os, "replace", fail)
+            with pytest.raises(OSError, match="plug"):
+                write()
+        assert (tmp_path / name).read_bytes() == before
+        write()
+        assert (tmp_path / name).read_bytes() != before
+
+
+def fail(*_: object) -> None:
+    raise OSError("the plug was pulled")
+
+
+# --------------------------------------------------------------------------------------- tables
+
+
+def test_all_runs_are_found_and_told_apart(config: Config) -> None:
+    folder = profile_folder(config)
+    assert len(find_runs(folder)) == 5
+    metrics = collect_metrics(folder)
+    assert metrics.groupby("run").size().nunique() == 1
+    assert sorted(metrics.drop_duplicates("run")["steps"]) == [6, 6, 6, 6, 9]
+    with pytest.raises(RlqkitError, match="no finished run"):
+        collect_metrics(folder / "elsewhere")
+
+
+def test_ablation_table_is_the_mean_over_seeds(config: Config) -> None:
+    table = tables.ablation_table(config)
+    assert list(table.index) == ["CAL", "base"]
+    hq = [
+        folder_of(config, "base", seed).metrics().query(
+            "rule == 'last' and query == 'HQ' and gallery == 'HQ' and protocol == 'CC'"
+        )["rank1"].item()
+        for seed in (1, 2)
+    ]  # fmt: skip
+    assert table.loc["base", "HQ"] == pytest.approx(100 * np.mean(hq))
+    assert table.loc["base", ["seeds", "steps"]].tolist() == [2, 6]  # not the run of nine steps
+    assert table.loc["CAL", "images"] == 6 * 16 and table.loc["base", "images"] == 6 * 32
+    kinds = table[["pixelation", "motion blur", "out of focus"]].mean(axis=1)
+    pd.testing.assert_series_equal(table["LQ → HQ"], kinds, check_names=False)
+
+
+def test_ablation_table_by_measure_and_rule(config: Config) -> None:
+    rank1, best = (
+        tables.ablation_table(config),
+        tables.ablation_table(config, "mAP", "best_validation"),
+    )
+    assert list(best.columns) == list(rank1.columns) and not best.equals(rank1)
+
+
+def test_seed_table_shows_every_seed(config: Config) -> None:
+    table = tables.seed_table(config)
+    assert sorted(table.index) == [("base", 1), ("base", 2), ("cal", 1), ("cal", 2)]
+    assert {"HQ → HQ", "LQ → HQ", "mixed LQ → mixed LQ"} <= set(table.columns)
+    mean = table.groupby("row")["HQ → HQ"].mean()
+    assert mean["base"] == pytest.approx(tables.ablation_table(config).loc["base", "HQ"])
+
+
+def test_written_tables_say_the_same(config: Config) -> None:
+    files = tables.write_tables(config)
+    assert {file.suffix for file in files} == {".csv", ".md"}
+    assert all(file.parent == profile_folder(config) / "tables" for file in files)
+    by_name = {file.name: file for file in files}
+    table = pd.read_csv(by_name["ablation_rank1_last.csv"], index_col="row")
+    pd.testing.assert_frame_equal(
+        table, tables.ablation_table(config).round(2), check_dtype=False, check_index_type=False
+    )
+    lines = by_name["ablation_rank1_last.md"].read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("| row | HQ | LQ → HQ") and len(lines) == 2 + len(table)
+    assert all(line.count("|") == lines[0].count("|") for line in lines)
+    assert f"| base | {table.loc['base', 'HQ']:.1f} |" in lines[3]
