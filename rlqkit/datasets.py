@@ -249,7 +249,10 @@ def load_wardrobe(root: Path) -> Benchmark:
     return Benchmark(name, root, sets, synthetic=True)
 
 
-LOADERS: dict[str, Callable[[Path], Benchmark]] = {"wardrobe-v1": load_wardrobe}
+LOADERS: dict[str, Callable[[Path], Benchmark]] = {
+    "wardrobe-v1": load_wardrobe,
+    "wardrobe-start": load_wardrobe,  # rendered on demand, see data/wardrobe-start
+}
 
 
 def read_card(root: Path) -> dict[str, object]:

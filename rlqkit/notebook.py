@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,5 +79,3 @@ def _use_style() -> None:
     mpl.rcParams["figure.constrained_layout.use"] = True
     mpl.rcParams["image.interpolation"] = "nearest"
     plt.rcParams["axes.titlesize"] = 11
-    # Jupyter without ipywidgets falls back to a text bar, which is what a headless run wants.
-    warnings.filterwarnings("ignore", message="IProgress not found")

@@ -141,7 +141,7 @@ def _plot_family(axes: Axes, history: pd.DataFrame, terms: Mapping[str, str]) ->
         axes.plot(middle, values, color=colour, linewidth=0.9, alpha=0.6)
     axes.set_xlim(0, ends[-1])
     axes.margins(y=0.12)
-    axes.yaxis.set_major_formatter("{x:.4g}")
+    axes.ticklabel_format(axis="y", style="plain", useOffset=False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, loc="best", framealpha=0.85)
 
@@ -156,22 +156,21 @@ def shade_phases(
 
 
 class LivePicture:
-    """Redraws the history after every phase: give it to ``Training.on_phase``.
+    """Redraws the history after every few phases: give it to ``Training.on_phase``.
 
     Attributes:
         frames: how often it was redrawn.
     """
 
-    def __init__(self, row: str, every: int = 1) -> None:
-        """row: whose terms get panels. every: redraw after so many phases."""
+    def __init__(self, row: str, phases: int, every: int = 2) -> None:
+        """row: whose terms get panels. phases: how many will come. every: redraw after so many."""
         known = find_row(row)
         terms = (*known.terms, *known.tad_terms, "clothes", "accuracy", "learning_rate")
-        self.families, self.title, self.every = families_of(terms), known.title, every
-        self.phases = self.frames = 0
+        self.families, self.title = families_of(terms), known.title
+        self.phases, self.every, self.frames = phases, every, 0
 
     def __call__(self, history: list[Record]) -> None:
-        self.phases += 1
-        if self.phases % self.every:
+        if len(history) % self.every and len(history) < self.phases:
             return
         from IPython.display import clear_output, display
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -143,13 +144,14 @@ def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> f
 
     started = time.perf_counter()
     output = Path(target) / Path(source).name
-    os.environ.setdefault(
-        "PYDEVD_DISABLE_FILE_VALIDATION", "1"
-    )  # a debugger's warning, no debugger
+    # The kernel inherits these: figures inside the notebook, whatever a headless machine has set,
+    # and no warning about a debugger that nobody uses.
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     try:
         papermill.execute_notebook(
             source, str(output), parameters, kernel_name="python3", progress_bar=False,
-            cwd=str(Path(source).parent),
+            cwd=str(Path(source).parent), extra_arguments=["--log-level=ERROR"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         reason = " ".join(error.evalue.split())
@@ -165,7 +167,7 @@ def _forget_paths(notebook: Path, parameters: dict[str, Any]) -> None:
     text = notebook.read_text(encoding="utf-8")
     results, home = Path(parameters["results"]), NOTEBOOKS.parent
     for folder, short in ((results, f"../{results.name}"), (home, "..")):
-        text = text.replace(str(folder), short)
+        text = re.sub(rf"(?<![\w.]){re.escape(str(folder))}(?!\w)", short, text)
     notebook.write_text(text, encoding="utf-8")
 
 

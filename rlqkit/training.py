@@ -13,6 +13,7 @@ import math
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,16 +160,17 @@ class Training:
 
     def _run_phase(self, phase: PlannedPhase, done: int, bar: tqdm[Any]) -> int:
         started, images, rate = time.perf_counter(), 0, 0.0
-        sums: dict[str, float] = {}
+        sums: Counter[str] = Counter()
+        counts: Counter[str] = Counter()  # a term may begin to count in mid-phase
         for number, batch in enumerate(self._batches(phase)):
             share = (done + number) / self.total_steps
             rate = learning_rate(self.config.training, phase.epoch, share)
             values = self._step(phase, batch, rate, share)
             images += sum(len(batch[key]) for key in ("images", "hq", "lq") if key in batch)
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value
+            sums.update(values)
+            counts.update(values.keys())
             bar.update()
-        means = {name: value / phase.steps for name, value in sums.items()}
+        means = {name: sums[name] / counts[name] for name in sums}
         if not all(math.isfinite(value) for value in means.values()):
             worst = next(name for name, value in means.items() if not math.isfinite(value))
             raise RlqkitError(

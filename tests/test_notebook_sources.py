@@ -91,18 +91,24 @@ def test_cells_are_short(notebook: dict[str, Any]) -> None:
 
 
 def test_no_logic(notebook: dict[str, Any]) -> None:
-    """Functions and classes live in the library; a source names no machine's folder."""
+    """Functions live in the library (but for what checks an answer); no machine is named."""
     for cell in cells(notebook, "code"):
         kinds = {type(node) for node in ast.walk(ast.parse(text(cell)))}
-        assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.While, ast.Try}, cell["id"]
+        assert not kinds & {ast.ClassDef, ast.While, ast.Try}, cell["id"]
+        assert ast.FunctionDef not in kinds or "notebook.check(" in text(cell), cell["id"]
     source = json.dumps(notebook["cells"])
     assert not re.search(r"/(home|root|Users|tmp|work)/", source)
 
 
 def test_figures_are_saved_under_the_notebooks_number(notebook: dict[str, Any]) -> None:
-    code = "\n".join(text(cell) for cell in cells(notebook, "code"))
-    names = re.findall(r"save_figure\(\s*[^,]+,\s*f?\"([^\"]+)\"", code)
-    assert names and len(set(names)) == len(names) == code.count("save_figure(")
+    calls = [
+        node
+        for cell in cells(notebook, "code")
+        for node in ast.walk(ast.parse(text(cell)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "notebook.save_figure"
+    ]
+    names = [ast.unparse(call.args[1]).lstrip("f").strip("'\"") for call in calls]
+    assert names and len(set(names)) == len(names)
     assert all(name.startswith(f"{notebook['name'][:2]}_") for name in names), names
     prose = "\n".join(text(cell) for cell in cells(notebook, "markdown"))
     assert len(re.findall(r"what to look for", prose, re.IGNORECASE)) >= 1
@@ -147,7 +153,7 @@ def executed(config: Config, names: tuple[str, ...]) -> None:
         assert all(cell["execution_count"] for cell in code if text(cell).strip())
         printed = json.dumps([cell["outputs"] for cell in code])
         assert "Right. " in printed and "image/png" in printed
-        assert "rlqkit 0" in printed and "SYNTHETIC" in printed
+        assert "SYNTHETIC" in printed and "Warning" not in printed
         assert str(NOTEBOOKS.parent) not in json.dumps(notebook)
         assert config.runtime.results not in json.dumps(notebook)
         assert file.with_suffix(".html").stat().st_size > 10_000

@@ -408,10 +408,10 @@ def test_live_picture_draws_every_nth_phase(monkeypatch: pytest.MonkeyPatch) -> 
     shown: list[object] = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     monkeypatch.setattr("IPython.display.clear_output", lambda wait: None)
-    picture = plots_results.LivePicture("rlq", every=2)
+    picture = plots_results.LivePicture("rlq", phases=3, every=2)
     for count in (1, 2, 3):
         picture(history().head(count).to_dict("records"))
-    assert picture.frames == len(shown) == 1
+    assert picture.frames == len(shown) == 2  # the second phase, and the last
     assert not plt.get_fignums()  # closed, or a long training would hoard figures
 
 
