@@ -168,14 +168,41 @@ class ImageSet:
             )
 
 
+@dataclass(frozen=True)
+class RetrievalTest:
+    """One named evaluation: the images of one split search those of another.
+
+    Attributes:
+        name: what tables call it, such as "CC", "SC multi-shot" or "general (val)".
+        query, gallery: splits.
+        rule: junk rule of `metrics.PROTOCOLS`: "general", "SC" or "CC".
+        draws: 0 = the whole gallery (multi-shot); n > 0 = single-shot, n seeded galleries of one
+            image an identity, reported as mean and standard deviation.
+    """
+
+    name: str
+    query: str = "query"
+    gallery: str = "gallery"
+    rule: str = "general"
+    draws: int = 0
+
+
+WARDROBE_TESTS = tuple(RetrievalTest(rule, rule=rule) for rule in ("general", "SC", "CC"))
+
+
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """A data set: its splits by name (see `SPLITS`), the folder, and whether it is rendered."""
+    """A data set: its splits by name, its folder, whether it is rendered, and how it is tested.
+
+    Attributes:
+        tests: every evaluation that the data set's papers report; the last one is the headline.
+    """
 
     name: str
     root: Path
     sets: dict[str, ImageSet]
     synthetic: bool
+    tests: tuple[RetrievalTest, ...] = WARDROBE_TESTS
 
     def __getitem__(self, split: str) -> ImageSet:
         if split not in self.sets:

@@ -6,7 +6,7 @@ of TAD. Both know how many steps an epoch has and give a loader for each epoch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def load_benchmark(config: Config) -> Benchmark:
         name: images if name == "external" else _first(images, data.identities)
         for name, images in benchmark.sets.items()
     }
-    return Benchmark(benchmark.name, benchmark.root, sets, benchmark.synthetic)
+    return replace(benchmark, sets=sets)
 
 
 def load_external(config: Config) -> ImageSet:
