@@ -70,7 +70,7 @@ class ModelConfig:
     backbone: str = "resnet50"
     """Any ResNet of timm."""
     weights: str = "imagenet"
-    """"imagenet" (timm's ``tv_in1k`` weights), "wardrobe-start" (shipped, for the quick profile's
+    """"imagenet" (timm's ``tv_in1k`` weights), "wardrobe-start" (shipped, for the small profiles'
     network), "none" (random), or a file of a state dict."""
     channels: tuple[int, ...] = ()
     """Widths of the four stages before expansion; empty = the backbone's own."""

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rlqkit.config import ModelConfig
+from rlqkit.datasets import require_checksums
 from rlqkit.errors import RlqkitError
 
 Branch = Literal["clothes", "identity", "pose"]
@@ -223,8 +224,11 @@ def _load_backbone(config: ModelConfig) -> nn.Module:
         ) from error
     if not all(hasattr(backbone, stage) for stage in ("conv1", "bn1", *STAGES)):
         raise RlqkitError(f'model.backbone = "{name}" has not the stages of a ResNet; try resnet50')
-    if config.weights not in ("imagenet", "none"):
-        _load_weights(backbone, START_WEIGHTS.get(config.weights, Path(config.weights)))
+    if config.weights in START_WEIGHTS:
+        require_checksums(START_WEIGHTS[config.weights].parent)
+        _load_weights(backbone, START_WEIGHTS[config.weights])
+    elif config.weights not in ("imagenet", "none"):
+        _load_weights(backbone, Path(config.weights))
     return backbone
 
 

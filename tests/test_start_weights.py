@@ -1,0 +1,78 @@
+"""The small networks' start: shipped weights, checked byte for byte, and how they are exported."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from rlqkit import model
+from rlqkit.config import ModelConfig, load_profile
+from rlqkit.datasets import verify_checksums
+from rlqkit.errors import RlqkitError
+from rlqkit.model import START_WEIGHTS, backbone_state, build_base, build_rlq
+
+QUICK = load_profile("quick").model
+TINY = ModelConfig(
+    backbone="resnet10t", weights="none", channels=(8, 8, 16, 16), stem_width=8
+)  # fmt: skip
+
+
+def test_shipped_weights_are_those_of_their_checksums() -> None:
+    for file in START_WEIGHTS.values():
+        assert file.is_file()
+        assert verify_checksums(file.parent) == []
+
+
+def test_every_branch_of_the_quick_network_starts_from_them() -> None:
+    assert QUICK.weights in START_WEIGHTS
+    shipped = load_file(START_WEIGHTS[QUICK.weights])
+    network = build_rlq(QUICK)
+    for branch in ("clothes", "identity"):
+        state = backbone_state(network, branch)  # type: ignore[arg-type]
+        assert state.keys() == shipped.keys()
+        assert all(torch.equal(state[k], v.to(state[k].dtype)) for k, v in shipped.items())
+    first = next(iter(network.branches["pose"][0].parameters()))
+    assert torch.equal(first, next(iter(network.trunk[1].parameters())))
+
+
+def test_a_changed_byte_is_an_error_that_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = START_WEIGHTS[QUICK.weights]
+    copy = tmp_path / shipped.name
+    shutil.copytree(shipped.parent, tmp_path, dirs_exist_ok=True)
+    content = bytearray(copy.read_bytes())
+    content[-1] ^= 1
+    copy.write_bytes(content)
+    monkeypatch.setitem(model.START_WEIGHTS, QUICK.weights, copy)
+    with pytest.raises(RlqkitError, match=f"{shipped.name} has changed"):
+        build_base(QUICK)
+
+
+@pytest.mark.parametrize("share_through", ["layer2", "none"])
+def test_a_network_started_from_an_export_equals_the_exported_branch(
+    share_through: str, tmp_path: Path
+) -> None:
+    config = replace(TINY, share_through=share_through)
+    trained = build_base(config)
+    with torch.no_grad():
+        for parameter in trained.branches["identity"].parameters():
+            parameter.add_(0.5)  # the branches differ now
+    file = tmp_path / "start.safetensors"
+    save_file(backbone_state(trained), file)
+    started = build_base(replace(config, weights=str(file)))
+    for branch in ("clothes", "identity"):
+        found = backbone_state(started, branch)  # type: ignore[arg-type]
+        assert all(torch.equal(found[k], v) for k, v in backbone_state(trained).items())
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "start.safetensors"
+    save_file(backbone_state(build_base(TINY)), file)
+    with pytest.raises(RlqkitError, match="does not fit the backbone"):
+        build_base(replace(TINY, weights=str(file), channels=(8, 8, 16, 32)))
