@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,12 +70,16 @@ def _config(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """RLQ for clothes-changing person re-identification: run it, look inside, check it.
 
     Start with `rlqkit reproduce --profile quick`: it trains every row of the ablation on the
     rendered data set that ships with the kit and executes the notebooks.
     """
+    command = context.invoked_subcommand
+    if command != "train" and _under_torchrun() and os.environ["WORLD_SIZE"] != "1":
+        raise RlqkitError(f"rlqkit {command} is one process; torchrun is for rlqkit train only")
 
 
 @cli.command()
@@ -109,6 +114,8 @@ def train(
     from rlqkit.experiment import run  # imports torch: an error above doesn't wait for it
 
     folder = run(config)
+    if _under_torchrun() and os.environ["RANK"] != "0":
+        return  # process 0 speaks for all
     click.echo(_figures(folder.metrics()))
     click.echo(f"run folder: {folder.path}")
 
@@ -215,6 +222,10 @@ def data_render(folder: Path, name: str, seed: int | None, processes: int) -> No
         raise RlqkitError(f'no rendered set "{name}"; there are {", ".join(SPECS)}')
     spec = SPECS[name] if seed is None else replace(SPECS[name], seed=seed)
     render_dataset(folder, spec, processes)
+
+
+def _under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _figures(metrics: Any) -> str:
