@@ -1,4 +1,4 @@
-"""The command line: ``rlqkit reproduce | train | evaluate | data | rows``."""
+"""The command line: ``rlqkit reproduce | train | evaluate | import-weights | data | rows``."""
 
 from __future__ import annotations
 
@@ -130,6 +130,29 @@ def evaluate(run_folder: Path, rule: str) -> None:
     from rlqkit.runs import RunFolder
 
     click.echo(_figures(evaluate_run(RunFolder(run_folder), rule).metrics))
+
+
+@cli.command("import-weights")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--dataset", default="", help="Trained on: ltcc, prcc, last, deepchange, celeb-reid "
+              "(default: told by the number of identities).")  # fmt: skip
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
+              help="Change a field of the paper profile, such as data.root.")  # fmt: skip
+@click.option("--results", help="Folder for results (default: results).")
+def import_weights(file: Path, dataset: str, changes: Sequence[str], results: str | None) -> None:
+    """Make a run folder of FILE, a .pth.tar that the authors released; nothing in it is run."""
+    from rlqkit.authors_weights import import_weights as make_folder
+    from rlqkit.config import parse_override
+
+    overrides = dict(parse_override(text) for text in changes)
+    if results:
+        overrides["runtime.results"] = results
+    folder = make_folder(file, dataset, overrides)
+    claimed = folder.provenance()["claimed"]
+    click.echo(
+        f"{folder.config().row}, claimed: rank-1 {claimed['rank1']}, epoch {claimed['epoch']}"
+    )
+    click.echo(f"run folder: {folder.path}; measure it with rlqkit evaluate {folder.path}")
 
 
 @cli.command("export-backbone")

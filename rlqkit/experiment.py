@@ -220,12 +220,23 @@ def export_backbone(folder: RunFolder, file: Path, rule: str = "last") -> None:
 
 
 def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
-    """Evaluates the network of a finished run anew, from its weights."""
+    """Evaluates the network of a finished run anew, from its weights.
+
+    An imported run, which was never evaluated here before, keeps what is measured, so that it is
+    finished afterwards; a trained run keeps what its training wrote.
+    """
     config = folder.config()
     use_threads(config)
     fabric = launch_fabric(config)
     network = fabric.to_device(load_network(folder, rule))
-    return evaluate_network(network, load_benchmark(config), config, fabric)  # type: ignore[arg-type]
+    measured = evaluate_network(network, load_benchmark(config), config, fabric)  # type: ignore[arg-type]
+    if folder.imported:
+        epoch = folder.provenance()["claimed"]["epoch"]
+        metrics = measured.metrics.assign(rule=rule, epoch=epoch)
+        folder.save_per_query(measured.per_query.assign(rule=rule))
+        folder.save_features(measured.features)
+        folder.save_json("metrics.json", metrics.to_dict(orient="records"))
+    return measured
 
 
 def use_threads(config: Config) -> None:

@@ -29,7 +29,7 @@ from rlqkit.runs import RunFolder
 from rlqkit.training import read_checkpoint
 
 TESTS = Path(__file__).parent
-PATIENCE = 90  # seconds; a run takes about 8
+PATIENCE = 240  # seconds; a run takes about 8 on an idle machine
 TRAINING = {"training__batch": 4, "teacher__batch": 4, "teacher__steps": 2, "training__steps": 12}
 FILES = (
     "metrics.json", "per_query.parquet", "features.safetensors", "weights-last.safetensors",
