@@ -107,7 +107,7 @@ def read_released(file: Path) -> ReleasedWeights:
         row,
         {name: tensor for name, tensor in found.items() if name not in heads},
         {name: found[name] for name in heads},
-        {"rank1": _number(given.get("rank1")), "epoch": _number(given.get("epoch"))},
+        {"rank1": _number(given.get("rank1"), float), "epoch": _number(given.get("epoch"), int)},
     )
 
 
@@ -269,9 +269,9 @@ def _configuration(released: ReleasedWeights, dataset: str, overrides: Mapping[s
     return load_profile("paper", {**settings, **overrides})
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any, kind: type[float] | type[int]) -> float | None:
     with contextlib.suppress(TypeError, ValueError):
-        return float(value)
+        return kind(value)
     return None
 
 

@@ -19,7 +19,7 @@ from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import Evaluation, clothes_changing_map, evaluate_network
 from rlqkit.model import Branch, Heads, Network, backbone_state
 from rlqkit.plan import teacher_config
-from rlqkit.processes import adopt_processes, on_first, share_state
+from rlqkit.processes import adopt_processes, on_first, share_state, with_others
 from rlqkit.rows import Row, find_row
 from rlqkit.runs import RunFolder
 from rlqkit.steps import StepRules, Student
@@ -67,17 +67,18 @@ def run(
     config = adopt_processes(config)
     folder = RunFolder.of(config)
     fabric = launch_fabric(config)
-    if on_first(fabric, lambda: folder.finished):
-        return folder
-    use_threads(config)
-    row = find_row(config.row)
-    teacher = load_teacher(config, progress) if row.uses_tad else None
-    started = time.perf_counter()
-    training = prepare(config, folder, teacher)
-    training.on_phase = on_phase
-    on_first(fabric, lambda: folder.start(config))
-    training.run(progress)
-    on_first(fabric, lambda: _write_results(training, folder, started))
+    with with_others(fabric):
+        if on_first(fabric, lambda: folder.finished):
+            return folder
+        use_threads(config)
+        row = find_row(config.row)
+        teacher = load_teacher(config, progress) if row.uses_tad else None
+        started = time.perf_counter()
+        training = prepare(config, folder, teacher)
+        training.on_phase = on_phase
+        on_first(fabric, lambda: folder.start(config))
+        training.run(progress)
+        on_first(fabric, lambda: _write_results(training, folder, started))
     return folder
 
 

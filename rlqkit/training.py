@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from rlqkit.config import Config, Moment, TrainingConfig, to_dict
-from rlqkit.errors import RlqkitError
+from rlqkit.errors import RlqkitError, one_line
 from rlqkit.model import Network
 from rlqkit.processes import (
     PATIENCE,
@@ -38,7 +38,6 @@ from rlqkit.processes import (
     on_first,
     processes_started,
     share_statistics,
-    with_others,
 )
 from rlqkit.rows import Row
 from rlqkit.steps import Student, cap_step, tad_step
@@ -167,7 +166,7 @@ class Training:
             desc=f"{self.row.title} (seed {self.config.seed})", unit="step",
             position=_bar_position(), leave=False,
         )  # fmt: skip
-        with bar, with_others(fabric):
+        with bar:
             for index in range(start, len(self.phases)):
                 done = self._run_phase(self.phases[index], done, bar)
                 share_statistics(fabric, self.student.network)
@@ -358,7 +357,7 @@ def launch_fabric(config: Config) -> Fabric:
     GPUs, on the CPU otherwise.
 
     Raises:
-        RlqkitError: more processes than GPUs.
+        RlqkitError: more processes than GPUs, or the processes don't find each other.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     precision, processes = precision_in_force(config), processes_started()
@@ -375,7 +374,14 @@ def launch_fabric(config: Config) -> Fabric:
         accelerator="auto", devices=here, num_nodes=processes // here, strategy=strategy,
         precision=precision,
     )  # fmt: skip
-    fabric.launch()
+    try:
+        fabric.launch()
+    except RuntimeError as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise RlqkitError(
+            f"{processes} processes don't find each other at {where} ({one_line(error)[:120]}); "
+            "on one machine, torchrun --standalone finds a free port"
+        ) from error
     return fabric
 
 

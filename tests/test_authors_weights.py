@@ -16,7 +16,7 @@ from command_line import rlqkit
 from golden_weights import golden_value
 
 from rlqkit.authors_weights import import_weights, load_heads, read_released
-from rlqkit.collapse import measure_collapse
+from rlqkit.comparison import collapse_table
 from rlqkit.datasets import Benchmark
 from rlqkit.experiment import load_network
 from rlqkit.metrics import Labels
@@ -99,7 +99,7 @@ def test_command_line_to_figures_and_collapse(
     where = ["--dataset", "wardrobe-v1", "--results", tmp_path]
     done = rlqkit("import-weights", golden_file, *where, *sets)
     assert done.code == 0, done.err
-    assert "rlq, claimed: rank-1 0.427, epoch 59" in done.out
+    assert "rlq, claimed: rank-1 0.427, epoch 59\n" in done.out
     (path,) = (tmp_path / "paper" / "imported").iterdir()
     evaluated = rlqkit("evaluate", path)
     assert evaluated.code == 0, evaluated.err
@@ -109,8 +109,8 @@ def test_command_line_to_figures_and_collapse(
     features = run.features()
     assert features["query", "HQ"].shape == (len(tiny_benchmark["query"]), 8192)
     labels = Labels(*tiny_benchmark["query"].metric_arrays())
-    measured = measure_collapse(features["query", "HQ"], features["query", "mixed LQ"], labels)
-    assert measured.n_images == len(tiny_benchmark["query"])
+    collapse = collapse_table({"rlq": run}, labels)
+    assert 0 < collapse.loc["RLQ", "same_image_cosine"] < 1
     assert find_runs(tmp_path / "paper") == []  # tables of our runs don't see it
 
 
