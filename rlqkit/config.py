@@ -259,12 +259,9 @@ NOT_HASHED = {
 }
 """What may change without changing the numbers of a run."""
 
-YOUNGER: dict[str, dict[str, Any]] = {
-    "training": {"processes": 1},
-    "compat": {"triplet_gradient": ""},
-}
-"""Fields that came after the first runs, with the values those runs had: left out of the hash
-while they have them, so that a run keeps its id."""
+ADDED_LATER = {"training.processes": 1, "compat.triplet_gradient": ""}
+"""Fields younger than published runs, with the value that those runs meant. At that value they
+are left out of the hash, so that a run keeps its id."""
 
 
 @dataclass(frozen=True)
@@ -368,10 +365,10 @@ def config_hash(config: Config) -> str:
         else:
             for name in names:
                 values[section].pop(name)
-    for section, added in YOUNGER.items():
-        for name, value in added.items():
-            if values[section][name] == value:
-                values[section].pop(name)
+    for key, meant in ADDED_LATER.items():
+        section, _, name = key.partition(".")
+        if values[section][name] == meant:
+            values[section].pop(name)
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
