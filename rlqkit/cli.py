@@ -1,7 +1,8 @@
-"""The command line: ``rlqkit reproduce | train | evaluate | data | rows``."""
+"""The command line: ``rlqkit reproduce | train | evaluate | import-weights | data | rows``."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,12 +70,16 @@ def _config(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """RLQ for clothes-changing person re-identification: run it, look inside, check it.
 
     Start with `rlqkit reproduce --profile quick`: it trains every row of the ablation on the
     rendered data set that ships with the kit and executes the notebooks.
     """
+    command = context.invoked_subcommand
+    if command != "train" and _under_torchrun() and os.environ["WORLD_SIZE"] != "1":
+        raise RlqkitError(f"rlqkit {command} is one process; torchrun is for rlqkit train only")
 
 
 @cli.command()
@@ -109,6 +114,8 @@ def train(
     from rlqkit.experiment import run  # imports torch: an error above doesn't wait for it
 
     folder = run(config)
+    if _under_torchrun() and os.environ["RANK"] != "0":
+        return  # process 0 speaks for all
     click.echo(_figures(folder.metrics()))
     click.echo(f"run folder: {folder.path}")
 
@@ -123,6 +130,29 @@ def evaluate(run_folder: Path, rule: str) -> None:
     from rlqkit.runs import RunFolder
 
     click.echo(_figures(evaluate_run(RunFolder(run_folder), rule).metrics))
+
+
+@cli.command("import-weights")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--dataset", default="", help="Trained on: ltcc, prcc, last, deepchange, celeb-reid "
+              "(default: told by the number of identities).")  # fmt: skip
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
+              help="Change a field of the paper profile, such as data.root.")  # fmt: skip
+@click.option("--results", help="Folder for results (default: results).")
+def import_weights(file: Path, dataset: str, changes: Sequence[str], results: str | None) -> None:
+    """Make a run folder of FILE, a .pth.tar that the authors released; nothing in it is run."""
+    from rlqkit.authors_weights import import_weights as make_folder
+    from rlqkit.config import parse_override
+
+    overrides = dict(parse_override(text) for text in changes)
+    if results:
+        overrides["runtime.results"] = results
+    folder = make_folder(file, dataset, overrides)
+    claimed = folder.provenance()["claimed"]
+    click.echo(
+        f"{folder.config().row}, claimed: rank-1 {claimed['rank1']}, epoch {claimed['epoch']}"
+    )
+    click.echo(f"run folder: {folder.path}; measure it with rlqkit evaluate {folder.path}")
 
 
 @cli.command("export-backbone")
@@ -215,6 +245,10 @@ def data_render(folder: Path, name: str, seed: int | None, processes: int) -> No
         raise RlqkitError(f'no rendered set "{name}"; there are {", ".join(SPECS)}')
     spec = SPECS[name] if seed is None else replace(SPECS[name], seed=seed)
     render_dataset(folder, spec, processes)
+
+
+def _under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _figures(metrics: Any) -> str:

@@ -115,7 +115,9 @@ class TrainingConfig:
     steps: int = 0
     """Steps of the main optimiser (TAD and CAP steps both count), the same for every row."""
     batch: int = 32
-    """Source images of a batch; recoloured copies come on top. Same size for TAD."""
+    """Source images of a batch, in each process; recoloured copies come on top. Same for TAD."""
+    processes: int = 1
+    """Processes that train together; torchrun's number is taken over, see docs/processes.md."""
     instances: int = 4
     """Images of one identity that stand together in a batch."""
     learning_rate: float = 3.5e-4
@@ -193,6 +195,9 @@ class CompatConfig:
     zero_grad: Literal["", "clean", "official"] = ""
     """official (torch < 2): zero gradients stay, so TAD moves the pose and gender heads by
     momentum; clean: absent gradients are absent."""
+    triplet_gradient: Literal["", "clean", "official"] = ""
+    """With several processes the triplet sees the features of all. official: its gradient returns
+    through the process's own features only; clean: it is the gradient of the joined batch."""
 
     def switch(self, name: str) -> Switch:
         """The value in force of one switch."""
@@ -253,6 +258,10 @@ NOT_HASHED = {
     "evaluation": ("batch",),
 }
 """What may change without changing the numbers of a run."""
+
+ADDED_LATER = {"training.processes": 1, "compat.triplet_gradient": ""}
+"""Fields younger than published runs, with the value that those runs meant. At that value they
+are left out of the hash, so that a run keeps its id."""
 
 
 @dataclass(frozen=True)
@@ -356,6 +365,10 @@ def config_hash(config: Config) -> str:
         else:
             for name in names:
                 values[section].pop(name)
+    for key, meant in ADDED_LATER.items():
+        section, _, name = key.partition(".")
+        if values[section][name] == meant:
+            values[section].pop(name)
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -456,7 +469,7 @@ def _validate_sizes(config: Config) -> None:
         2: ("training.batch", "teacher.batch"),  # batch normalisation needs two images
         1: (
             "data.height", "data.width", "cap.clusters", "training.instances",
-            "training.evaluations", "evaluation.batch", "runtime.jobs",
+            "training.evaluations", "training.processes", "evaluation.batch", "runtime.jobs",
         ),
         0: (
             "data.identities", "data.external_identities", "data.external_images",

@@ -19,6 +19,7 @@ from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import Evaluation, clothes_changing_map, evaluate_network
 from rlqkit.model import Branch, Heads, Network, backbone_state
 from rlqkit.plan import teacher_config
+from rlqkit.processes import adopt_processes, on_first, share_state, with_others
 from rlqkit.rows import Row, find_row
 from rlqkit.runs import RunFolder
 from rlqkit.steps import StepRules, Student
@@ -52,7 +53,8 @@ def run(
 ) -> RunFolder:
     """Trains and evaluates one row with one seed; a finished run is returned as it is.
 
-    A row with TAD first makes sure that its teacher's run is there.
+    A row with TAD first makes sure that its teacher's run is there. Under torchrun all processes
+    train; process 0 alone evaluates and writes.
 
     Args:
         config: the run's configuration.
@@ -62,25 +64,32 @@ def run(
     Raises:
         RlqkitError: configuration, data or checkpoint don't fit; nothing computed before is lost.
     """
+    config = adopt_processes(config)
     folder = RunFolder.of(config)
-    if folder.finished:
-        return folder
-    use_threads(config)
-    row = find_row(config.row)
-    teacher = load_teacher(config, progress) if row.uses_tad else None
-    started = time.perf_counter()
-    training = prepare(config, folder, teacher)
-    training.on_phase = on_phase
-    folder.start(config)
-    history = training.run(progress)
-    folder.save_json("history.json", history)
+    fabric = launch_fabric(config)
+    with with_others(fabric):
+        if on_first(fabric, lambda: folder.finished):
+            return folder
+        use_threads(config)
+        row = find_row(config.row)
+        teacher = load_teacher(config, progress) if row.uses_tad else None
+        started = time.perf_counter()
+        training = prepare(config, folder, teacher)
+        training.on_phase = on_phase
+        on_first(fabric, lambda: folder.start(config))
+        training.run(progress)
+        on_first(fabric, lambda: _write_results(training, folder, started))
+    return folder
+
+
+def _write_results(training: Training, folder: RunFolder, started: float) -> None:
+    folder.save_json("history.json", training.history)
     _evaluate_rules(training, folder)
     made_with = {
-        "precision": precision_in_force(config),
+        "precision": precision_in_force(training.config),
         "seconds": round(time.perf_counter() - started, 1),
     }
     folder.save_json("environment.json", folder.environment() | made_with)
-    return folder
 
 
 def prepare(
@@ -93,6 +102,7 @@ def prepare(
         folder: receives the checkpoint; None = nothing is written.
         teacher: frozen base model, for rows with TAD.
     """
+    config = adopt_processes(config)
     row = find_row(config.row)
     fabric = launch_fabric(config)
     benchmark = load_benchmark(config)
@@ -100,11 +110,11 @@ def prepare(
     external = load_external(config) if row.external or row.uses_tad else None
     source = external if row.external else benchmark["train"]
     assert source is not None
-    target = target_task(source, row, config)
+    target = target_task(source, row, config, fabric.global_rank)
     unlabelled: ExternalTask | None = None
     if row.uses_tad:
         assert external is not None
-        unlabelled = external_task(external, config)
+        unlabelled = external_task(external, config, fabric.global_rank)
     if teacher is not None:
         teacher = fabric.to_device(teacher)  # type: ignore[assignment]
     return Training(
@@ -135,6 +145,7 @@ def build_student(config: Config, row: Row, target: TargetTask, fabric: Fabric) 
     if config.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     network, heads = fabric.to_device(network), fabric.to_device(heads)  # type: ignore[assignment]
+    share_state(fabric, network, heads)
     adam = {
         "lr": config.training.learning_rate,
         "weight_decay": config.training.weight_decay,
@@ -171,6 +182,7 @@ def step_rules(config: Config) -> StepRules:
         disentangle=("identity", "clothes") if side == "both" else (side,),
         disentangle_form=config.cap.disentangle_form,
         keep_zero_gradients=compat.switch("zero_grad") == "official",
+        triplet_gradient="local" if compat.switch("triplet_gradient") == "official" else "joined",
     )
 
 
@@ -209,12 +221,23 @@ def export_backbone(folder: RunFolder, file: Path, rule: str = "last") -> None:
 
 
 def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
-    """Evaluates the network of a finished run anew, from its weights."""
+    """Evaluates the network of a finished run anew, from its weights.
+
+    An imported run, which was never evaluated here before, keeps what is measured, so that it is
+    finished afterwards; a trained run keeps what its training wrote.
+    """
     config = folder.config()
     use_threads(config)
     fabric = launch_fabric(config)
     network = fabric.to_device(load_network(folder, rule))
-    return evaluate_network(network, load_benchmark(config), config, fabric)  # type: ignore[arg-type]
+    measured = evaluate_network(network, load_benchmark(config), config, fabric)  # type: ignore[arg-type]
+    if folder.imported:
+        epoch = folder.provenance()["claimed"]["epoch"]
+        metrics = measured.metrics.assign(rule=rule, epoch=epoch)
+        folder.save_per_query(measured.per_query.assign(rule=rule))
+        folder.save_features(measured.features)
+        folder.save_json("metrics.json", metrics.to_dict(orient="records"))
+    return measured
 
 
 def use_threads(config: Config) -> None:

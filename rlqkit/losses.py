@@ -33,7 +33,12 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
 
 
-def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = TRIPLET_MARGIN) -> Tensor:
+def batch_hard_triplet(
+    features: Tensor,
+    labels: Tensor,
+    margin: float = TRIPLET_MARGIN,
+    gallery: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Batch-hard triplet loss on the cosine distance d = 1 - cos (Hermans et al., 2017).
 
     For each anchor: the farthest image of its identity, the nearest image of another one,
@@ -44,10 +49,15 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = TRIPLET
         features: (B, D), not necessarily normalised.
         labels: (B,) identities.
         margin: in units of cosine distance (0..2).
+        gallery: features (G, D) and labels (G,) among which positives and negatives are sought,
+            the anchors themselves included: those of all processes. None = the batch.
     """
     unit = F.normalize(features, dim=1)
-    distances = 1 - unit @ unit.T  # (B, B)
-    same = labels[:, None] == labels[None, :]
+    others, other_labels = unit, labels
+    if gallery is not None:
+        others, other_labels = F.normalize(gallery[0], dim=1), gallery[1]
+    distances = 1 - unit @ others.T  # (B, G)
+    same = labels[:, None] == other_labels[None, :]
     hardest_positive = distances.masked_fill(~same, -torch.inf).amax(dim=1)
     hardest_negative = distances.masked_fill(same, torch.inf).amin(dim=1)
     return F.relu(hardest_positive - hardest_negative + margin).mean()

@@ -44,5 +44,6 @@ def teacher_config(config: Config) -> Config:
         cap=CapConfig(), recolouring=RecolouringConfig(), compat=CompatConfig(
             preset=config.compat.preset, worker_seeds=config.compat.worker_seeds,
             kl_reduction=config.compat.kl_reduction,
+            triplet_gradient=config.compat.triplet_gradient,
         ),
     )  # fmt: skip

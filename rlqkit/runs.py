@@ -9,6 +9,8 @@
         features.safetensors, weights-<rule>.safetensors, checkpoint.pt    (not committed)
 
 A run is finished when metrics and weights are both there; a finished run is never run twice.
+Weights that were not trained here lie in results/<profile>/imported/, with provenance.json and
+heads-last.safetensors, without history and checkpoint; they get their metrics when evaluated.
 """
 
 from __future__ import annotations
@@ -72,6 +74,15 @@ class RunFolder:
             self.path / "weights-last.safetensors"
         ).is_file()
 
+    @property
+    def imported(self) -> bool:
+        """Whether the weights come from somewhere else (see :mod:`rlqkit.authors_weights`)."""
+        return (self.path / "provenance.json").is_file()
+
+    def provenance(self) -> dict[str, Any]:
+        """Where imported weights come from and what their file claims."""
+        return dict(self._json("provenance.json"))
+
     def start(self, config: Config) -> None:
         """Creates the folder with configuration and environment."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -132,6 +143,19 @@ class RunFolder:
         """Writes the weights that a selection rule chose."""
         tensors = {name: tensor.contiguous() for name, tensor in state.items()}
         self._atomically(f"weights-{rule}.safetensors", lambda file: save_tensors(tensors, file))
+
+    def save_heads(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Writes the classifiers of imported weights."""
+        tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+        self._atomically("heads-last.safetensors", lambda file: save_tensors(tensors, file))
+
+    def heads(self) -> dict[str, torch.Tensor]:
+        """State dict of the classifiers of imported weights."""
+        file = self._file("heads-last.safetensors")
+        try:
+            return load_tensors(file)
+        except SafetensorError as error:
+            raise RlqkitError(f"{file} can't be read ({error}); import the weights again") from None
 
     def save_features(self, features: Mapping[tuple[str, str], NDArray[np.float32]]) -> None:
         """Writes descriptors in 16 bits."""

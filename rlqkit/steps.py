@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from rlqkit import losses
 from rlqkit.model import Heads, Network
+from rlqkit.processes import TripletGradient, average_gradients, gathered
 
 Batch = Mapping[str, Tensor]
 
@@ -29,6 +30,7 @@ class StepRules:
     disentangle: tuple[str, ...] = ("identity",)
     disentangle_form: str = "absolute"
     keep_zero_gradients: bool = False
+    triplet_gradient: TripletGradient = "joined"
 
 
 @dataclass
@@ -61,6 +63,12 @@ class Student:
     def zero_grad(self) -> None:
         """Clears the main optimiser's gradients, as torch >= 2 does or as torch < 2 did."""
         self.optimiser.zero_grad(set_to_none=not self.rules.keep_zero_gradients)
+
+    def descend(self, loss: Tensor, optimiser: Optimizer) -> None:
+        """One backward pass and one step of an optimiser, gradients averaged over processes."""
+        self.fabric.backward(loss)
+        average_gradients(self.fabric, optimiser)
+        optimiser.step()
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,13 @@ def _agreement(out: CapOutputs) -> Tensor:
     return _kl(out.student.rules, _second(out), out.o1)
 
 
+def _triplet(out: CapOutputs) -> Tensor:
+    """Anchors are this process's images, their positives and negatives those of all."""
+    student, f2, labels = out.student, out.f["identity"], out.batch["identity"]
+    gallery = gathered(student.fabric, f2, labels, student.rules.triplet_gradient)
+    return losses.batch_hard_triplet(f2, labels, gallery=gallery)
+
+
 def _clothes_adversarial(out: CapOutputs) -> Tensor:
     positives = out.student.positives[out.batch["identity"]]
     return losses.clothes_adversarial_loss(out.clothes_logits, out.batch["clothes"], positives)
@@ -136,7 +151,7 @@ CAP_TERMS: dict[str, Callable[[CapOutputs], Tensor]] = {
     "identity_1": lambda out: losses.smoothed_cross_entropy(out.o1, out.batch["identity"]),
     "identity_2": lambda out: losses.smoothed_cross_entropy(_second(out), out.batch["identity"]),
     "agreement": _agreement,
-    "triplet": lambda out: losses.batch_hard_triplet(out.f["identity"], out.batch["identity"]),
+    "triplet": _triplet,
     "clothes_adversarial": _clothes_adversarial,
     "pose": _pose,
     "gender": _gender,
@@ -249,8 +264,7 @@ def _clothes_classifier_step(
     loss = losses.cosine_cross_entropy(logits, batch["clothes"])
     if adversarial:
         student.clothes_optimiser.zero_grad()
-        student.fabric.backward(loss)
-        student.clothes_optimiser.step()
+        student.descend(loss, student.clothes_optimiser)
     return loss.item()
 
 
@@ -258,8 +272,7 @@ def _descend(student: Student, terms: Mapping[str, Tensor]) -> dict[str, float]:
     """Sums the terms, one backward pass, one step of the main optimiser."""
     total = torch.stack(list(terms.values())).sum()
     student.zero_grad()
-    student.fabric.backward(total)
-    student.optimiser.step()
+    student.descend(total, student.optimiser)
     values = {name: term.item() for name, term in terms.items()}
     values["total"] = total.item()
     return values

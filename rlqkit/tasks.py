@@ -88,7 +88,7 @@ class TargetTask:
 
 @dataclass(frozen=True, eq=False)
 class ExternalTask:
-    """The unlabelled external set of TAD."""
+    """The unlabelled external set of TAD; an epoch's images are those of one process."""
 
     images: ExternalImages
     sampler: ShuffleSampler
@@ -104,8 +104,14 @@ class ExternalTask:
         return _loader(self.images, self.sampler, collate_external, config)
 
 
-def target_task(images: ImageSet, row: Row, config: Config) -> TargetTask:
-    """Builds the labelled training set of a row.
+def target_task(images: ImageSet, row: Row, config: Config, rank: int = 0) -> TargetTask:
+    """Builds the labelled training set of a row, or the share of one of several processes.
+
+    Args:
+        images: the training split.
+        row: says which labels and copies it needs.
+        config: ``training.processes`` processes share an epoch.
+        rank: this process among them.
 
     Raises:
         RlqkitError: the row needs masks, joints or gender labels that the data set lacks, or more
@@ -138,7 +144,13 @@ def target_task(images: ImageSet, row: Row, config: Config) -> TargetTask:
     positives = _positives(images, recolouring)
     return TargetTask(
         images=data_set,
-        sampler=IdentitySampler(images.identity_labels, config.training.instances, config.seed),
+        sampler=IdentitySampler(
+            images.identity_labels,
+            config.training.instances,
+            config.seed,
+            rank,
+            config.training.processes,
+        ),
         identities=images.n_identities,
         clothes=positives.shape[1],
         positives=torch.from_numpy(positives),
@@ -146,8 +158,8 @@ def target_task(images: ImageSet, row: Row, config: Config) -> TargetTask:
     )
 
 
-def external_task(images: ImageSet, config: Config) -> ExternalTask:
-    """Builds the unlabelled external set of TAD."""
+def external_task(images: ImageSet, config: Config, rank: int = 0) -> ExternalTask:
+    """Builds the unlabelled external set of TAD, or the share of one of several processes."""
     data_set = ExternalImages(
         image_store(tuple(images.paths), config.data.cache_megabytes),
         size=(config.data.height, config.data.width),
@@ -156,10 +168,10 @@ def external_task(images: ImageSet, config: Config) -> ExternalTask:
         mix=degradation_mix(config),
     )
     order = config.compat.switch("external_order")
-    limit = config.data.external_images or len(images)
-    return ExternalTask(
-        data_set, ShuffleSampler(len(images), config.seed, order), min(limit, len(images))
-    )
+    limit = min(config.data.external_images or len(images), len(images))
+    processes = config.training.processes
+    sampler = ShuffleSampler(len(images), config.seed, order, rank, processes)
+    return ExternalTask(data_set, sampler, limit // processes)
 
 
 def evaluation_images(images: ImageSet, quality: str, config: Config) -> EvaluationImages:

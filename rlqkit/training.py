@@ -3,7 +3,8 @@
 The plan of a training is a list of phases, known before it starts. After each phase everything is
 written to a checkpoint (weights, both optimisers, position, history, random states), so a killed
 training starts again at the last phase and ends with the same bits: every random draw is keyed by
-seed, epoch and image, never by what ran before.
+seed, epoch and image, never by what ran before. Of several processes, process 0 alone validates,
+writes and shows progress; the others wait for it at the end of a phase.
 """
 
 from __future__ import annotations
@@ -16,19 +17,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from rlqkit.config import Config, Moment, TrainingConfig, to_dict
-from rlqkit.errors import RlqkitError
+from rlqkit.errors import RlqkitError, one_line
 from rlqkit.model import Network
+from rlqkit.processes import (
+    PATIENCE,
+    mean_over_processes,
+    on_first,
+    processes_started,
+    share_statistics,
+)
 from rlqkit.rows import Row
 from rlqkit.steps import Student, cap_step, tad_step
 from rlqkit.tasks import ExternalTask, TargetTask
@@ -142,21 +152,33 @@ class Training:
             RlqkitError: the checkpoint belongs to another configuration or architecture, or the
                 losses stopped being finite.
         """
+        fabric = self.student.fabric
         start = self._resume()
+        if on_first(fabric, lambda: start) != start:
+            raise RlqkitError(
+                f"process {fabric.global_rank} sees another checkpoint than process 0; all "
+                "processes need the same results folder (runtime.results)"
+            )
         done = sum(phase.steps for phase in self.phases[:start])
         bar = tqdm(
-            total=self.total_steps, initial=done, disable=not progress, mininterval=1.0,
+            total=self.total_steps, initial=done, mininterval=1.0,
+            disable=not (progress and fabric.is_global_zero),
             desc=f"{self.row.title} (seed {self.config.seed})", unit="step",
             position=_bar_position(), leave=False,
         )  # fmt: skip
         with bar:
             for index in range(start, len(self.phases)):
                 done = self._run_phase(self.phases[index], done, bar)
-                self._validate_if_due(index)
-                self._save(index + 1)
-                if self.on_phase:
-                    self.on_phase(self.history)
+                share_statistics(fabric, self.student.network)
+                self.history[-1] = on_first(fabric, partial(self._close_phase, index))
         return self.history
+
+    def _close_phase(self, index: int) -> Record:
+        self._validate_if_due(index)
+        self._save(index + 1)
+        if self.on_phase:
+            self.on_phase(self.history)
+        return self.history[-1]
 
     def _run_phase(self, phase: PlannedPhase, done: int, bar: tqdm[Any]) -> int:
         started, images, rate = time.perf_counter(), 0, 0.0
@@ -170,7 +192,9 @@ class Training:
             sums.update(values)
             counts.update(values.keys())
             bar.update()
-        means = {name: sums[name] / counts[name] for name in sums}
+        fabric = self.student.fabric
+        means = mean_over_processes(fabric, {name: sums[name] / counts[name] for name in sums})
+        images *= fabric.world_size
         if not all(math.isfinite(value) for value in means.values()):
             worst = next(name for name, value in means.items() if not math.isfinite(value))
             raise RlqkitError(
@@ -327,9 +351,38 @@ def load_weights(module: nn.Module, given: dict[str, Tensor], file: Path) -> Non
 
 
 def launch_fabric(config: Config) -> Fabric:
-    """Device and precision of a training, by Lightning Fabric, which announces neither."""
+    """Device, precision and processes of a training, by Lightning Fabric, which announces none.
+
+    One process on one device; under torchrun its processes, each on its own GPU where there are
+    GPUs, on the CPU otherwise.
+
+    Raises:
+        RlqkitError: more processes than GPUs, or the processes don't find each other.
+    """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    return Fabric(accelerator="auto", devices=1, precision=precision_in_force(config))
+    precision, processes = precision_in_force(config), processes_started()
+    if processes == 1:
+        return Fabric(accelerator="auto", devices=1, precision=precision)
+    here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if 0 < gpus < here:
+        raise RlqkitError(
+            f"torchrun started {here} processes on a machine with {gpus} GPUs; use "
+            f'--nproc-per-node {gpus}, or set CUDA_VISIBLE_DEVICES="" to train on the CPU'
+        )
+    strategy = DDPStrategy(timeout=PATIENCE)
+    fabric = Fabric(
+        accelerator="auto", devices=here, num_nodes=processes // here, strategy=strategy,
+        precision=precision,
+    )  # fmt: skip
+    try:
+        fabric.launch()
+    except RuntimeError as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise RlqkitError(
+            f"{processes} processes don't find each other at {where} ({one_line(error)[:120]}); "
+            "on one machine, torchrun --standalone finds a free port"
+        ) from error
+    return fabric
 
 
 def precision_in_force(config: Config) -> Precision:

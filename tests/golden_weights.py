@@ -14,28 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-BRANCH_NUMBER = {"clothes": 1, "identity": 2, "pose": 3}
-RELEASED_HEADS = {
-    "identity_1": "classifier/classifier.",
-    "identity_2": "model/identity_classifier.classifier.",
-    "pose": "model/identity_classifier2.classifier.",
-    "gender": "extra_classifier/classifier.",
-    "clothes": "clothes_classifier/",
-}
+from rlqkit import authors_weights
 
 
 def released_name(name: str) -> str:
     """Name of a weight in the released code, as ``<module>/<key>``, from its name here."""
-    room, *rest = name.split(".")
-    if room == "stem":
-        return "model/common." + ".".join(rest)
-    if room == "trunk":  # the stem fills places 0-3 of the released trunk
-        return f"model/common.{int(rest[0]) + 4}." + ".".join(rest[1:])
-    if room == "branches":
-        return f"model/branch{BRANCH_NUMBER[rest[0]]}." + ".".join(rest[1:])
-    if room == "pools":
-        return f"model/bn{BRANCH_NUMBER[rest[0]]}.{rest[-1]}"
-    return RELEASED_HEADS[room] + rest[-1]
+    if name.startswith("gender."):  # trained there, but not released
+        return "extra_classifier/classifier." + name.removeprefix("gender.")
+    entry, key = authors_weights.released_name(name)
+    return f"{entry.removesuffix('_state_dict')}/{key}"
 
 
 def hashed_uniforms(key: str, count: int) -> NDArray[np.float64]:
