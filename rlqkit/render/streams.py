@@ -25,6 +25,8 @@ class Stream(IntEnum):
     QUERY_CHOICE = 9
     SCENE_NOISE = 10
     SURFACE_NOISE = 11
+    SURROUNDINGS = 12
+    FACE = 13
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
