@@ -14,11 +14,11 @@ from rlqkit.render.materials import Label, Wearer
 from rlqkit.render.streams import smoothstep, wave_noise
 from rlqkit.render.wardrobe import SKIRTS
 
-WRINKLES = {"tee": 0.26, "long": 0.26, "shirt": 0.30, "jacket": 0.30, "hoodie": 0.24, "coat": 0.22,
-            "tank": 0.18}  # fmt: skip
+WRINKLES = {"tee": 0.24, "long": 0.24, "shirt": 0.28, "jacket": 0.28, "hoodie": 0.22, "coat": 0.20,
+            "tank": 0.16}  # fmt: skip
 """How far a kind of top bends the normals of its surface."""
-TROUSER_WRINKLES = {"leggings": 0.05, "slim": 0.20, "skirt": 0.12, "longskirt": 0.15}
-"""The same for bottoms; 0.28 for those that are not named."""
+TROUSER_WRINKLES = {"leggings": 0.05, "slim": 0.16, "skirt": 0.12, "longskirt": 0.15}
+"""The same for bottoms; 0.22 for those that are not named."""
 
 
 def _angle(a: np.ndarray) -> np.ndarray:
@@ -92,9 +92,7 @@ def _refine_bottom(wearer: Wearer, materials: np.ndarray, a: np.ndarray, albedo:
         albedo[belt] = wearer.outfit.accessories.shoes * 0.5 + 0.03
 
 
-def _refine_shoes(
-    wearer: Wearer, materials: np.ndarray, a: np.ndarray, albedo: np.ndarray
-) -> None:
+def _refine_shoes(wearer: Wearer, materials: np.ndarray, a: np.ndarray, albedo: np.ndarray) -> None:
     """Give about half of the shoes a white sole."""
     shoes = wearer.outfit.accessories.shoes
     white = (1000.0 * float(shoes.sum())) % 1.0 < 0.5
@@ -104,7 +102,7 @@ def _refine_shoes(
 
 def _face(wearer: Wearer, a: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Return the albedo (n, 3) of a face with what makes it this person's."""
-    identity, face, fields = wearer.identity, wearer.identity.face, wearer.fields
+    face, fields = wearer.identity.face, wearer.fields
     colour = colour.copy()
     x, y, z = np.abs(a[:, Column.HEAD_X]), a[:, Column.HEAD_Y], a[:, Column.HEAD_Z]
     eye_x, _, eye_z = fields.eye_local
@@ -128,13 +126,10 @@ def _face(wearer: Wearer, a: np.ndarray, colour: np.ndarray) -> np.ndarray:
     fold = bare & (np.abs(x - 0.16 - 0.45 * (nose_z - z)) < 0.016) & (z < nose_z)
     fold &= z > nose_z - 0.33
     brow = bare & (np.sin(46.0 * (z - eye_z)) > 0.75) & (z > eye_z + 0.3) & (x < 0.35)
-    colour[fold | brow] *= 1.0 - 0.45 * face.lines
+    colour[fold | brow] *= 1.0 - 0.28 * face.lines
     spots = np.sin(41.0 * a[:, Column.HEAD_X] + 3.0) * np.sin(53.0 * z) * np.sin(67.0 * y) > 0.45
     freckled = bare & spots & (np.abs(z - nose_z) < 0.25)
     colour[freckled] *= 1.0 - 0.35 * face.freckles
-    if identity.glasses and face.tinted:
-        rim = np.sqrt(((x - eye_x) / 0.19) ** 2 + ((z - eye_z) / 0.14) ** 2)
-        colour[(y < -0.35) & (rim < 0.95)] = (0.09, 0.08, 0.08)
     return colour
 
 
@@ -183,10 +178,10 @@ def wrinkled(
     bend = np.exp(-(((level - 1.0) / 0.28) ** 2)) * limb
     across = np.stack([around * 6.0 + a[:, Column.ALONG] * 3.0, a[:, Column.ALONG] * 16.0], 1)
     down = np.stack([around * 15.0, a[:, Column.ALONG] * 5.0], 1)
-    lift, sway = wave_noise(across, rng, 3), wave_noise(down, rng, 3)
+    lift, sway = (wave_noise(c.astype(np.float32), rng, 2) for c in (across, down))
     outfit = wearer.outfit
     depth = np.where(
-        of_top, WRINKLES[outfit.top.kind], TROUSER_WRINKLES.get(outfit.bottom.kind, 0.28)
+        of_top, WRINKLES[outfit.top.kind], TROUSER_WRINKLES.get(outfit.bottom.kind, 0.22)
     )
     n = normals[cloth].astype(np.float64)
     side = np.stack([-n[:, 1], n[:, 0], 0.0 * n[:, 0]], 1)

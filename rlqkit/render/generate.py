@@ -15,6 +15,7 @@ import io
 import json
 import multiprocessing
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ from rlqkit.errors import RlqkitError
 from rlqkit.render.body import JOINTS, BodyModel
 from rlqkit.render.camera import EXTERNAL_FIRST, Camera, external_camera, target_camera
 from rlqkit.render.card import data_card
+from rlqkit.render.datasheet import datasheet
 from rlqkit.render.garments import DressedPerson, Dresser
 from rlqkit.render.materials import Label
 from rlqkit.render.people import Identity, sample_identity
@@ -183,7 +185,7 @@ WARDROBE_V2 = RenderSpec(
     target_heights=((128, 256), (112, 240), (96, 208), (64, 176)),
     external_height=(128, 256),
     external_cameras=40,
-    quality=86,
+    quality=90,
     staging=Staging(occluders=0.12, passers_by=0.15, crowd_first=9000),
 )
 """The second embedded data set, shipped in ``data/wardrobe-v2``. Nothing was ever tuned on the
@@ -240,7 +242,7 @@ class Studio:
         self._cameras: dict[int, Camera] = {}
         self._crowd: dict[int, DressedPerson] = {}
         staging = spec.staging
-        self._company = staging and Company(staging, self.passer_by, self.dresser)
+        self._company = Company(staging, self.passer_by, self.dresser) if staging else None
 
     def camera(self, number: int) -> Camera:
         """Return a camera by number, target or external."""
@@ -449,10 +451,24 @@ def _finish(out: Path, spec: RenderSpec) -> None:
     records = (json.loads(record_path(out, n).read_text()) for n in spec.numbers())
     traits = pd.DataFrame([record["traits"] for record in records])
     keys = {s: spec.groups()[g].wardrobe for s, g in SPLIT_GROUPS.items()}
-    card = data_card(spec.name, spec.version, spec.seed, samples, traits, keys)
+    card = (
+        data_card(spec.name, spec.version, spec.seed, samples, traits, keys)
+        if spec.staging is None
+        else datasheet(spec.settings(), samples, traits, keys)
+    )
     write_atomically(out / "README.md", card.encode())
     write_atomically(out / "SHA256SUMS", check_sums(out).encode())
     shutil.rmtree(out / RECORDS)
+
+
+def cpu_name() -> str:
+    """Return what this machine's processor calls itself: pictures may differ between processors."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _description(spec: RenderSpec, counts: dict[str, int]) -> bytes:
@@ -463,6 +479,7 @@ def _description(spec: RenderSpec, counts: dict[str, int]) -> bytes:
         "seed": spec.seed,
         "generator": spec.settings(),
         "libraries": {name: metadata.version(name) for name in PACKAGES},
+        **({} if spec.staging is None else {"cpu": cpu_name()}),
         "counts": counts,
         "labels": {str(int(label)): label.name.lower() for label in Label},
         "gender": {"0": "female", "1": "male"},

@@ -60,8 +60,6 @@ class Face:
     """0 straight hair .. 1 curly."""
     parting: float
     """-1 right .. 1 left."""
-    tinted: bool
-    """Whether glasses are sunglasses."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,6 @@ def _face(rng: np.random.Generator, gender: int, age: float, tone: float) -> Fac
         eyeliner=rng.uniform(0.5, 1.0) if made_up else rng.uniform(0.0, 0.4),
         curl=rng.random(),
         parting=float(rng.choice([-1.0, 0.0, 1.0])),
-        tinted=bool(rng.random() < 0.3),
     )
 
 

@@ -83,14 +83,15 @@ def _stand_edge_at(thing: Thing, view: View, crop: Crop, rng: np.random.Generato
 def _background_things(
     place: Surroundings, view: View, crop: Crop, rng: np.random.Generator
 ) -> list[Thing]:
-    """Return one to four of the place's things, at random distances behind the person."""
+    """Return up to three of the place's things, at random distances behind the person."""
     found = []
-    for kind in rng.choice(place.things, size=int(rng.integers(1, 5))):
-        nearest = 2.6 if kind in ("car", "tree", "bench") else 1.0
+    kinds = [str(kind) for kind in rng.choice(place.things, size=int(rng.integers(0, 4)))]
+    for kind in kinds:
+        nearest = {"car": 6.0, "tree": 3.5, "bench": 2.2}.get(kind, 1.0)
         y = nearest * (max(place.far - 1.0, nearest + 0.5) / nearest) ** rng.random()
         x = across(view, crop, rng.uniform(-0.25, 1.25), y)
         yaw = rng.normal(0.0, 0.15) + (np.pi if rng.random() < 0.3 else 0.0)
-        found.append(build(str(kind), rng).moved(np.array([x, y, 0.0]), float(yaw)))
+        found.append(build(kind, rng).moved(np.array([x, y, 0.0]), float(yaw)))
     return found
 
 
@@ -125,4 +126,3 @@ def set_stage(
         else:
             things.append(_stand_edge_at(build(kind, rng), view, crop, rng))
     return Stage(things, walk_ons, in_the_way)
-

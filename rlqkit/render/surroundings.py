@@ -25,7 +25,7 @@ OUTDOOR_THINGS = ("lamp", "tree", "bench", "bin", "bollard", "planter", "car", "
 INDOOR_THINGS = ("column", "bench", "bin", "planter", "sign", "cabinet")
 WEATHER_CHANCES = {"sunny": 0.45, "hazy": 0.2, "overcast": 0.35}
 KEY_AND_AMBIENT = {
-    "sunny": (1.15, 0.85), "hazy": (0.7, 1.15), "overcast": (0.22, 1.7), "indoor": (0.6, 1.3),
+    "sunny": (1.15, 0.85), "hazy": (0.7, 1.15), "overcast": (0.22, 1.7), "indoor": (0.7, 1.45),
 }  # fmt: skip
 """Factors on a camera's direct and ambient light."""
 SKY = {"sunny": (0.42, 0.60, 0.86), "hazy": (0.72, 0.77, 0.82), "overcast": (0.70, 0.72, 0.75)}
@@ -163,6 +163,7 @@ def ground_albedo(place: Surroundings, points: np.ndarray, footprint: np.ndarray
     """
     kind = place.ground_kind
     x, y = points.T / place.tile
+    points = points.astype(np.float32)
     noise = generator(place.seed, Stream.SCENE_NOISE, place.number, 3)
     if kind in ("grass", "gravel", "carpet", "asphalt"):
         scale = {"grass": 5.0, "gravel": 8.0, "carpet": 3.0, "asphalt": 6.0}[kind]
@@ -201,7 +202,7 @@ def far_albedo(place: Surroundings, points: np.ndarray) -> np.ndarray:
     """Return sRGB (n, 3) of far points (n, 2): metres along the wall, metres above the ground."""
     along, up = points.T
     rng = generator(place.seed, Stream.SCENE_NOISE, place.number, 4)
-    noise = wave_noise(0.9 * points, rng, 3)[:, None]
+    noise = wave_noise((0.9 * points).astype(np.float32), rng, 3)[:, None]
     if place.far_kind == "trees":
         leaves = np.array([0.16, 0.24, 0.10]) * (1.0 + 0.5 * noise)
         trunk = (np.abs(along % 3.1 - 1.5) < 0.16) & (up < 1.9)

@@ -93,7 +93,7 @@ def blob(centre: tuple[float, float, float], half: tuple[float, float, float], c
 
 def _paint(rng: np.random.Generator) -> np.ndarray:
     """Draw the colour of something painted."""
-    hsv = rng.random(), rng.uniform(0.1, 0.75), rng.uniform(0.15, 0.8)
+    hsv = rng.random(), rng.uniform(0.05, 0.55), rng.uniform(0.12, 0.75)
     return np.array(colorsys.hsv_to_rgb(*hsv))
 
 
