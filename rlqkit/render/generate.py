@@ -41,7 +41,7 @@ from rlqkit.render.renderer import Company, Picture, take_picture
 from rlqkit.render.sheets import MASK_COLOURS, mask_path
 from rlqkit.render.staging import Staging
 from rlqkit.render.streams import Stream, generator
-from rlqkit.render.wardrobe import Outfit, SharedWardrobe, own_outfit
+from rlqkit.render.wardrobe import Outfit, SharedWardrobe, clearly_dressed, own_outfit
 
 SAMPLE_COLUMNS = (
     "file", "split", "identity", "camera", "outfit", "gender", "height", "width",
@@ -262,7 +262,7 @@ class Studio:
         if number not in self._crowd:
             identity = sample_identity(self.spec.seed, staging.crowd_first + number)
             shape = self.body.shape(identity.phenotype, identity.local)
-            outfit = own_outfit(self.spec.seed, identity, 0)
+            outfit = clearly_dressed(own_outfit(self.spec.seed, identity, 0))
             self._crowd[number] = self.dresser.dress(identity, outfit, shape)
         return self._crowd[number]
 
@@ -271,9 +271,11 @@ class Studio:
         spec, seed = self.spec, self.spec.seed_of(identity.number)
         key = spec.groups()[spec.group_of(identity.number)].wardrobe
         if key == 0:
-            return own_outfit(seed, identity, number)
-        rack = SharedWardrobe(seed, key, spec.wardrobe_tops, spec.wardrobe_bottoms)
-        return rack.outfit(identity, number)
+            chosen = own_outfit(seed, identity, number)
+        else:
+            rack = SharedWardrobe(seed, key, spec.wardrobe_tops, spec.wardrobe_bottoms)
+            chosen = rack.outfit(identity, number)
+        return chosen if spec.staging is None else clearly_dressed(chosen)
 
     def pictures(self, number: int) -> Iterator[tuple[Shot, Picture]]:
         """Take all pictures of an identity."""
