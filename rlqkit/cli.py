@@ -180,16 +180,16 @@ def data_check(name: str, root: Path | None, redraw: bool) -> None:
 
     report = datasets.check(datasets.load(name, root))
     click.echo(report.to_string())
+    if redraw:
+        from rlqkit.render.verify import draw_again
+
+        click.echo(draw_again(root or datasets.default_root(name)).to_text())
     problems = report[~report["ok"]]
     if len(problems):
         raise RlqkitError(
             f"{name}: {len(problems)} problems, the first: {problems.iloc[0]['subject']} "
             f"({problems.iloc[0]['check']}); {datasets.RENEW}"
         )
-    if redraw:
-        from rlqkit.render.verify import draw_again
-
-        click.echo(draw_again(root or datasets.default_root(name)).to_text())
 
 
 @data.command("describe")

@@ -59,9 +59,7 @@ Native heights and what else is in the pictures:
 {sizes}
 
 Heights are drawn evenly over their logarithms within a range per camera: target cameras
-{heights} px, external ones {external_height} px. LTCC's published size classes (19 % of its images
-in 32-64, 51 % in 64-128, 26 % in 128-256) were in view; smaller pictures are left to the
-degradations of the method, so that what is called high quality is.
+{heights} px, external ones {external_height} px.{why_heights}
 
 ## Collection: how it was made
 Bodies come from *anny* (parametric, MakeHuman-based) with 35 further local shape changes. Clothes
@@ -120,6 +118,11 @@ Cite `rlqkit` (see `CITATION.cff`) with the name and version of this set: {name}
 A released version never changes; `SHA256SUMS` shows that. Errors are told in the kit's issues and
 mended in a new version under a new name, and the old one stays where it is.
 """
+
+
+_WHY_HEIGHTS = """ LTCC's published size
+classes (19 % of its images in 32-64, 51 % in 64-128, 26 % in 128-256) were in view; smaller
+pictures are left to the degradations of the method, so that what is called high quality is."""
 
 
 def _thirds(values: pd.Series, low: float, high: float, names: list[str]) -> pd.Series:
@@ -206,6 +209,7 @@ def datasheet(
         strangers=f"{strangers} {staging['crowd']} more people only ever pass by.",
         sizes=_sizes(samples),
         heights=", ".join(f"{low}-{high}" for low, high in settings["target_heights"]),
+        why_heights="" if settings["name"].startswith("custom-") else _WHY_HEIGHTS,
         external_height="{}-{}".format(*settings["external_height"]),
         occluders=f"{100 * staging['occluders']:.0f} %",
         passers_by=f"{100 * staging['passers_by']:.0f} %",
