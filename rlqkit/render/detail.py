@@ -62,7 +62,7 @@ def _refine_top(wearer: Wearer, materials: np.ndarray, a: np.ndarray, albedo: np
     albedo[collar] = 0.78 * albedo[collar] + 0.02
     if top.kind in ("shirt", "coat") and top.opening == 0.0:
         across = TRUNK_RADIUS * np.abs(_angle(a))
-        button = on & ~sleeve & (across < 0.011) & (a[:, Column.ALONG] % 0.10 < 0.022)
+        button = on & ~sleeve & (across < 0.008) & (a[:, Column.ALONG] % 0.10 < 0.016)
         albedo[button] = 0.35 + 0.4 * (top.colour.mean() < 0.4)
 
 
@@ -149,7 +149,7 @@ def _refine_hair(wearer: Wearer, materials: np.ndarray, a: np.ndarray, albedo: n
     albedo[scalp] *= 1.0 + 0.20 * strand[scalp, None]
     # A band of light around the crown, as on real hair.
     band = np.exp(-(((height - 0.55 + 0.08 * np.sin(9.0 * around)) / 0.16) ** 2))
-    shine = 0.05 + 0.25 * identity.hair
+    shine = 0.08 + 0.25 * identity.hair
     albedo[scalp] += (band[scalp] * (0.6 + 0.4 * strand[scalp]))[:, None] * shine
     if identity.hair_style in ("buzz", "short", "medium"):
         edge = smoothstep(a[:, Column.SCALP], 0.0, 0.13)[scalp, None]

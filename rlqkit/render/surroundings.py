@@ -166,12 +166,14 @@ def ground_albedo(place: Surroundings, points: np.ndarray, footprint: np.ndarray
     points = points.astype(np.float32)
     noise = generator(place.seed, Stream.SCENE_NOISE, place.number, 3)
     if kind in ("grass", "gravel", "carpet", "asphalt"):
-        scale = {"grass": 5.0, "gravel": 8.0, "carpet": 3.0, "asphalt": 6.0}[kind]
+        scale = {"grass": 5.0, "gravel": 8.0, "carpet": 9.0, "asphalt": 6.0}[kind]
         share, finest = 0.5 + 0.5 * wave_noise(scale * points, noise, 3), 0.6 / scale
+        if kind == "carpet":
+            share = 0.35 * share
         if kind == "asphalt":  # a painted line now and then
             share = np.where(np.abs(points[:, 1] % 5.2 - 2.6) < 0.06, 1.6, 0.12 * share)
             finest = 0.2
-        mean = 0.06 if kind == "asphalt" else 0.5
+        mean = {"asphalt": 0.06, "carpet": 0.17}.get(kind, 0.5)
     elif kind == "checker":
         share, finest, mean = (np.floor(x) + np.floor(y)) % 2.0, place.tile, 0.5
     elif kind == "planks":
