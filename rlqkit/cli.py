@@ -198,12 +198,22 @@ def _data_command(command: Any) -> Any:
 
 @data.command("check")
 @_data_command
-def data_check(name: str, root: Path | None) -> None:
-    """Check every byte and label of a data set; exit code 2 if anything is wrong."""
+@click.option("--render", "redraw", is_flag=True,
+              help="Also draw three people again and compare (needs rlqkit[render]).")  # fmt: skip
+def data_check(name: str, root: Path | None, redraw: bool) -> None:
+    """Check every byte and label of a data set; exit code 2 if anything is wrong.
+
+    Whether this machine draws the same bytes again (--render) is told, but decides nothing: what
+    counts are the shipped images.
+    """
     from rlqkit import datasets
 
     report = datasets.check(datasets.load(name, root))
     click.echo(report.to_string())
+    if redraw:
+        from rlqkit.render.verify import draw_again
+
+        click.echo(draw_again(root or datasets.default_root(name)).to_text())
     problems = report[~report["ok"]]
     if len(problems):
         raise RlqkitError(
@@ -221,30 +231,79 @@ def data_describe(name: str, root: Path | None) -> None:
     click.echo(datasets.describe(datasets.load(name, root)).to_string())
 
 
+_RENDER_OPTIONS = (
+    click.option("--set", "name", default="wardrobe-v2", show_default=True,
+                 help="wardrobe-v2, wardrobe-v1, or wardrobe-start (whom the quick profile's "
+                      "weights have seen). The options below make another set from it."),
+    click.option("--seed", type=click.IntRange(min=0), help="Other people, clothes and cameras."),
+    click.option("--identities", "train", type=click.IntRange(min=2), help="For training."),
+    click.option("--validation-identities", "validation", type=click.IntRange(min=2)),
+    click.option("--test-identities", "test", type=click.IntRange(min=2)),
+    click.option("--external-identities", "external", type=click.IntRange(min=2)),
+    click.option("--outfits", type=click.IntRange(min=1), help="Of everybody."),
+    click.option("--heights", multiple=True, metavar="LOW-HIGH",
+                 help="Native heights of one target camera in pixels, such as 48-96; give it once "
+                      "for each camera to mix near and far ones."),
+    click.option("--quality", type=click.IntRange(1, 100), help="Of the WebP images."),
+    click.option("--occluders", type=click.FloatRange(0.0, 1.0),
+                 help="Share of images with something in front of the person."),
+    click.option("--passers-by", type=click.FloatRange(0.0, 1.0),
+                 help="Share of images with somebody else in them."),
+)  # fmt: skip
+
+
+def _render_options(command: Any) -> Any:
+    for option in reversed(_RENDER_OPTIONS):
+        command = option(command)
+    return command
+
+
 @data.command("render")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "name",
-    default="wardrobe-v1",
-    show_default=True,
-    help="wardrobe-v1, or wardrobe-start (whom the quick profile's weights have seen).",
-)
-@click.option("--seed", type=int, help="Another set of people than that of the name.")
+@_render_options
 @click.option("--processes", default=1, show_default=True, help="Rendering processes.")
-def data_render(folder: Path, name: str, seed: int | None, processes: int) -> None:
+def data_render(folder: Path, processes: int, **options: Any) -> None:
     """Render a synthetic data set into FOLDER (needs: pip install rlqkit[render]).
 
     A killed rendering goes on where it stopped; the number of processes doesn't change the images.
+    Settings are kept in dataset.json. A set of your own is called custom-... after its settings:
+    use it with `--set data.dataset=NAME --set data.root=FOLDER`.
     """
+    from rlqkit.render.generate import render_dataset
+
+    spec = _render_spec(**options)
+    click.echo(f"rendering {spec.name} into {folder}")
+    render_dataset(folder, spec, processes)
+
+
+def _render_spec(
+    name: str, seed: int | None, outfits: int | None, heights: Sequence[str], quality: int | None,
+    occluders: float | None, passers_by: float | None, **sizes: int | None,
+) -> Any:  # fmt: skip
+    """Return the specification that the options of `rlqkit data render` ask for."""
     from dataclasses import replace
 
-    from rlqkit.render.generate import SPECS, render_dataset
+    from rlqkit.render.custom import custom_spec, parse_heights
+    from rlqkit.render.generate import SPECS
 
     if name not in SPECS:
         raise RlqkitError(f'no rendered set "{name}"; there are {", ".join(SPECS)}')
-    spec = SPECS[name] if seed is None else replace(SPECS[name], seed=seed)
-    render_dataset(folder, spec, processes)
+    base, given = SPECS[name], {k: v for k, v in sizes.items() if v is not None}
+    staging = base.staging
+    if staging is None and (occluders is not None or passers_by is not None):
+        raise RlqkitError(f"{name} has no occluders or passers-by: choose --set wardrobe-v2")
+    if staging is not None:
+        staging = replace(
+            staging,
+            occluders=staging.occluders if occluders is None else occluders,
+            passers_by=staging.passers_by if passers_by is None else passers_by,
+        )
+    ranges = tuple(parse_heights(text) for text in heights)
+    changed = seed is not None or quality is not None or staging != base.staging
+    if not (changed or given or outfits or ranges):
+        return base
+    seeded = base if seed is None else replace(base, seed=seed)
+    return custom_spec(seeded, given, outfits, ranges, staging, quality)
 
 
 def _under_torchrun() -> bool:

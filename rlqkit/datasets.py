@@ -219,7 +219,7 @@ def load(name: str, root: Path | None = None, verify: bool = False) -> Benchmark
     """Load the data set called `name`.
 
     Args:
-        name: one of `LOADERS`.
+        name: one of `LOADERS`, or custom-... as `rlqkit data render` names a set of your own.
         root: its folder; by default `default_root(name)`.
         verify: also compare every file with SHA256SUMS (reads all bytes).
 
@@ -227,10 +227,11 @@ def load(name: str, root: Path | None = None, verify: bool = False) -> Benchmark
         RlqkitError: unknown name; folder missing, empty or incomplete; a table that contradicts
             itself or the files; with `verify`, a file that isn't the one that was shipped.
     """
-    if name not in LOADERS:
+    loader = load_wardrobe if name.startswith("custom-") else LOADERS.get(name)
+    if loader is None:
         raise RlqkitError(f"unknown data set '{name}': choose one of {', '.join(sorted(LOADERS))}")
     folder = default_root(name) if root is None else Path(root)
-    benchmark = LOADERS[name](folder)
+    benchmark = loader(folder)
     if verify:
         require_checksums(folder)
     return benchmark
@@ -278,6 +279,7 @@ def load_wardrobe(root: Path) -> Benchmark:
 
 LOADERS: dict[str, Callable[[Path], Benchmark]] = {
     "wardrobe-v1": load_wardrobe,
+    "wardrobe-v2": load_wardrobe,
     "wardrobe-start": load_wardrobe,  # rendered on demand, see data/wardrobe-start
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from rlqkit.render.scene import Scene, sample_scene
 from rlqkit.render.streams import Stream, generator
+from rlqkit.render.surroundings import Surroundings, sample_surroundings
 
 Range = tuple[float, float]
 EXTERNAL_FIRST = 11
@@ -49,6 +50,16 @@ class Camera:
     yaw: float
     """Direction people mostly face, degrees; 0 is towards the camera."""
     scene: Scene
+    surroundings: Surroundings | None = None
+    """A place with depth and weather instead of ``scene``; then native heights are spread evenly
+    over their logarithms."""
+
+    def draw_height(self, rng: np.random.Generator) -> int:
+        """Draw the native height of a person's image in pixels."""
+        low, high = self.image_height
+        if self.surroundings is None:
+            return int(rng.integers(low, high + 1))
+        return int(round(math.exp(rng.uniform(math.log(low), math.log(high)))))
 
 
 @dataclass(frozen=True)
@@ -148,20 +159,44 @@ def _sample_camera(seed: int, number: int) -> Camera:
     )
 
 
-def target_camera(seed: int, number: int, image_height: tuple[int, int]) -> Camera:
-    """Return target camera 1..4: 1 is the nearest and sharpest, 4 the farthest."""
-    height, distance, noise, blur, yaw = (
-        ((1.5, 1.8), (4.0, 6.0), 0.006, 0.30, -20.0),
-        ((2.0, 2.5), (4.5, 7.0), 0.008, 0.35, 25.0),
-        ((2.3, 2.8), (5.0, 8.0), 0.010, 0.40, 10.0),
-        ((1.7, 2.2), (6.0, 9.0), 0.010, 0.45, -10.0),
-    )[number - 1]
+TARGET_PLACES = (
+    ((1.5, 1.8), (4.0, 6.0), 0.006, 0.30, -20.0),
+    ((2.0, 2.5), (4.5, 7.0), 0.008, 0.35, 25.0),
+    ((2.3, 2.8), (5.0, 8.0), 0.010, 0.40, 10.0),
+    ((1.7, 2.2), (6.0, 9.0), 0.010, 0.45, -10.0),
+)
+"""Height, distance, noise, blur and yaw of target cameras 1..4, again for 5..8 and so on."""
+
+
+def target_camera(
+    seed: int, number: int, image_height: tuple[int, int], deep: bool = False
+) -> Camera:
+    """Return target camera 1, 2, ...: 1 is the nearest and sharpest, 4 the farthest.
+
+    With ``deep`` it looks at surroundings with depth and weather.
+    """
+    height, distance, noise, blur, yaw = TARGET_PLACES[(number - 1) % len(TARGET_PLACES)]
     return replace(
         _sample_camera(seed, number), height=height, distance=distance, noise=noise, blur=blur,
         yaw=yaw, image_height=image_height,
+        surroundings=sample_surroundings(seed, number) if deep else None,
     )  # fmt: skip
 
 
-def external_camera(seed: int, number: int, image_height: tuple[int, int]) -> Camera:
-    """Return an external camera, numbered from ``EXTERNAL_FIRST``; all are near and sharp."""
-    return replace(_sample_camera(seed, number), image_height=image_height)
+def external_camera(
+    seed: int, number: int, image_height: tuple[int, int], deep: bool = False
+) -> Camera:
+    """Return an external camera, numbered after the target ones; all are near and sharp.
+
+    With ``deep`` each hangs elsewhere and looks at surroundings with depth and weather.
+    """
+    camera = replace(_sample_camera(seed, number), image_height=image_height)
+    if not deep:
+        return camera
+    rng = generator(seed, Stream.SURROUNDINGS, number, 1)
+    height, distance = rng.uniform(1.3, 2.7), rng.uniform(3.6, 7.0)
+    return replace(
+        camera, height=(height, height + 0.3), distance=(distance, distance + 2.0),
+        yaw=rng.uniform(-40.0, 40.0), blur=rng.uniform(0.25, 0.4),
+        surroundings=sample_surroundings(seed, number),
+    )  # fmt: skip

@@ -82,20 +82,21 @@ Images, masks and tables: CC0 1.0; at your choice Apache-2.0. The body model's c
 Cite `rlqkit` (see `CITATION.cff`) with the name and version of this set: {name} {version}.
 """
 
-_WARDROBES = {0: "own", 1: "shared", 2: "shared (another)"}
+WARDROBES = {0: "own", 1: "shared", 2: "shared (another)"}
 
 
-def _table(rows: list[list[str]], header: list[str]) -> str:
+def markdown_table(rows: list[list[str]], header: list[str]) -> str:
+    """Return rows of cells below a header as a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _share(values: pd.Series) -> str:
+def shares(values: pd.Series) -> str:
     """Return the shares of a column's values, most frequent first."""
-    shares = (
+    found = (
         values.value_counts(normalize=True).sort_index().sort_values(ascending=False, kind="stable")
     )
-    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in found.items())
 
 
 def _balance_rows(traits: pd.DataFrame) -> list[list[str]]:
@@ -108,9 +109,9 @@ def _balance_rows(traits: pd.DataFrame) -> list[list[str]]:
                 str(group),
                 str(len(people)),
                 f"{100 * people['gender'].mean():.0f} %",
-                f"{_share(thirds.astype(str))}; mean {tone.mean():.2f}",
-                _share(people["hair_style"]),
-                _share(people["hair_colour"]),
+                f"{shares(thirds.astype(str))}; mean {tone.mean():.2f}",
+                shares(people["hair_style"]),
+                shares(people["hair_colour"]),
                 f"{100 * people['glasses'].mean():.0f} %",
                 f"{100 * (people['beard'] != 'none').mean():.0f} %",
             ]
@@ -118,7 +119,8 @@ def _balance_rows(traits: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
-def _split_rows(samples: pd.DataFrame, wardrobes: dict[str, str]) -> list[list[str]]:
+def split_rows(samples: pd.DataFrame, wardrobes: dict[str, str]) -> list[list[str]]:
+    """Return name, images, identities, outfits, cameras and wardrobe of each split, as cells."""
     rows = []
     for split, images in samples.groupby("split", sort=True):
         outfits = images["file"].str.extract(r"_o(\d+)_")[0]
@@ -152,7 +154,7 @@ def data_card(
     skin_tone, hair_style, hair_colour, glasses and beard; ``wardrobe_keys`` gives each split's
     wardrobe (0: own clothes).
     """
-    wardrobes = {split: _WARDROBES.get(key, "shared") for split, key in wardrobe_keys.items()}
+    wardrobes = {split: WARDROBES.get(key, "shared") for split, key in wardrobe_keys.items()}
     header = ["group", "identities", "male label", "skin tone", "hair", "hair colour", "glasses",
               "beard"]  # fmt: skip
     return _CARD.format(
@@ -161,6 +163,6 @@ def data_card(
         seed=seed,
         images=f"{len(samples):,}",
         people=len(traits),
-        splits="\n".join("| " + " | ".join(row) + " |" for row in _split_rows(samples, wardrobes)),
-        balance=_table(_balance_rows(traits), header),
+        splits="\n".join("| " + " | ".join(row) + " |" for row in split_rows(samples, wardrobes)),
+        balance=markdown_table(_balance_rows(traits), header),
     )

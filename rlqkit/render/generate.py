@@ -9,13 +9,15 @@ goes away.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
 import multiprocessing
 import os
+import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import groupby
@@ -31,17 +33,23 @@ from rlqkit.errors import RlqkitError
 from rlqkit.render.body import JOINTS, BodyModel
 from rlqkit.render.camera import EXTERNAL_FIRST, Camera, external_camera, target_camera
 from rlqkit.render.card import data_card
-from rlqkit.render.garments import Dresser
+from rlqkit.render.datasheet import datasheet
+from rlqkit.render.garments import DressedPerson, Dresser
 from rlqkit.render.materials import Label
 from rlqkit.render.people import Identity, sample_identity
-from rlqkit.render.renderer import Picture, take_picture
+from rlqkit.render.renderer import Company, Picture, take_picture
 from rlqkit.render.sheets import MASK_COLOURS, mask_path
+from rlqkit.render.staging import Staging
 from rlqkit.render.streams import Stream, generator
-from rlqkit.render.wardrobe import Outfit, SharedWardrobe, own_outfit
+from rlqkit.render.wardrobe import Outfit, SharedWardrobe, clearly_dressed, own_outfit
 
 SAMPLE_COLUMNS = (
     "file", "split", "identity", "camera", "outfit", "gender", "height", "width",
 )  # fmt: skip
+STAGED_COLUMNS = (*SAMPLE_COLUMNS, "occluded", "passer_by")
+"""Of ``samples.csv`` where pictures are staged."""
+OCCLUDED, PASSED_BY = 0.02, 0.005
+"""Shares of the person's pixels hidden, and of the picture's showing others, that count."""
 JOINT_COLUMNS = ("file", *(f"{axis}{i}" for i in range(JOINTS) for axis in "xyv"))
 SPLIT_GROUPS = {
     "train": "train", "val_query": "validation", "val_gallery": "validation", "query": "test",
@@ -83,14 +91,44 @@ class RenderSpec:
     validation: GroupSpec
     test: GroupSpec
     external: GroupSpec
-    target_heights: tuple[Size, Size, Size, Size]
-    """Range of native image heights in pixels of target cameras 1..4, both ends included."""
+    target_heights: tuple[Size, ...]
+    """Range of native image heights in pixels of target cameras 1, 2, ..., both ends included."""
     external_height: Size
     external_cameras: int
     quality: int
     """Of lossy WebP, 0..100."""
     wardrobe_tops: int = 16
     wardrobe_bottoms: int = 10
+    people_seed: int | None = None
+    """Of the people and clothes of validation and test; None: ``seed``."""
+    staging: Staging | None = None
+    """Places with depth, weather, things, passers-by, finer clothes and faces; None: without."""
+    external_first: int = EXTERNAL_FIRST
+    """Number of the first external camera, above those of the target cameras."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the fields as they look after a round trip through JSON.
+
+        Fields that later versions added are left out at their defaults: a data set keeps the
+        settings that it was made with.
+        """
+        content = asdict(self)
+        for later in ("people_seed", "staging", "external_first"):
+            if getattr(self, later) == getattr(RenderSpec, later):
+                del content[later]
+        settings: dict[str, Any] = json.loads(json.dumps(content))
+        return settings
+
+    def seed_of(self, identity: int) -> int:
+        """Return the seed that an identity's looks and clothes are drawn with."""
+        if self.people_seed is None or self.group_of(identity) not in ("validation", "test"):
+            return self.seed
+        return self.people_seed
+
+    def numbers(self) -> Iterator[int]:
+        """Yield the numbers of all identities."""
+        for group in self.groups().values():
+            yield from group.numbers()
 
     def groups(self) -> dict[str, GroupSpec]:
         """Return the groups by name."""
@@ -135,7 +173,25 @@ WARDROBE_START = RenderSpec(
 """Other people, clothes and cameras, not shipped: the quick profile's network starts from weights
 trained on them, as the paper's starts from ImageNet's."""
 
-SPECS = {spec.name: spec for spec in (WARDROBE_V1, WARDROBE_START)}
+WARDROBE_V2 = RenderSpec(
+    name="wardrobe-v2",
+    version="2.0",
+    seed=4711,
+    people_seed=90125,
+    train=GroupSpec(first=0, identities=340, outfits=5, views=2, wardrobe=1),
+    validation=GroupSpec(first=400, identities=40, outfits=3, views=4, wardrobe=0),
+    test=GroupSpec(first=500, identities=120, outfits=3, views=4, wardrobe=0),
+    external=GroupSpec(first=1000, identities=320, outfits=5, views=2, wardrobe=2),
+    target_heights=((128, 256), (112, 240), (96, 208), (64, 176)),
+    external_height=(128, 256),
+    external_cameras=40,
+    quality=90,
+    staging=Staging(occluders=0.12, passers_by=0.15, crowd_first=9000),
+)
+"""The second embedded data set, shipped in ``data/wardrobe-v2``. Nothing was ever tuned on the
+people of its validation and test groups."""
+
+SPECS = {spec.name: spec for spec in (WARDROBE_V2, WARDROBE_V1, WARDROBE_START)}
 """What ``rlqkit data render`` can make, by name."""
 
 
@@ -161,7 +217,7 @@ def shots_of(spec: RenderSpec, identity: int) -> list[Shot]:
     group = spec.groups()[group_name]
     external = group_name == "external"
     cameras = spec.external_cameras if external else len(spec.target_heights)
-    first = EXTERNAL_FIRST if external else 1
+    first = spec.external_first if external else 1
     shots = []
     for outfit in range(group.outfits):
         rng = generator(spec.seed, Stream.CAMERA_CHOICE, identity, outfit)
@@ -184,53 +240,74 @@ class Studio:
         self.body = BodyModel()
         self.dresser = Dresser(self.body, spec.seed)
         self._cameras: dict[int, Camera] = {}
+        self._crowd: dict[int, DressedPerson] = {}
+        staging = spec.staging
+        self._company = Company(staging, self.passer_by, self.dresser) if staging else None
 
     def camera(self, number: int) -> Camera:
         """Return a camera by number, target or external."""
         if number not in self._cameras:
-            spec = self.spec
+            spec, deep = self.spec, self.spec.staging is not None
             self._cameras[number] = (
-                external_camera(spec.seed, number, spec.external_height)
-                if number >= EXTERNAL_FIRST
-                else target_camera(spec.seed, number, spec.target_heights[number - 1])
+                external_camera(spec.seed, number, spec.external_height, deep)
+                if number >= spec.external_first
+                else target_camera(spec.seed, number, spec.target_heights[number - 1], deep)
             )
         return self._cameras[number]
 
+    def passer_by(self, number: int) -> DressedPerson:
+        """Return one of the crowd, who are nobody's identity and dressed once per process."""
+        staging = self.spec.staging
+        assert staging is not None
+        if number not in self._crowd:
+            identity = sample_identity(self.spec.seed, staging.crowd_first + number)
+            shape = self.body.shape(identity.phenotype, identity.local)
+            outfit = clearly_dressed(own_outfit(self.spec.seed, identity, 0))
+            self._crowd[number] = self.dresser.dress(identity, outfit, shape)
+        return self._crowd[number]
+
     def outfit(self, identity: Identity, number: int) -> Outfit:
         """Return an outfit from the wardrobe that the identity's group uses."""
-        spec = self.spec
+        spec, seed = self.spec, self.spec.seed_of(identity.number)
         key = spec.groups()[spec.group_of(identity.number)].wardrobe
         if key == 0:
-            return own_outfit(spec.seed, identity, number)
-        rack = SharedWardrobe(spec.seed, key, spec.wardrobe_tops, spec.wardrobe_bottoms)
-        return rack.outfit(identity, number)
+            chosen = own_outfit(seed, identity, number)
+        else:
+            rack = SharedWardrobe(seed, key, spec.wardrobe_tops, spec.wardrobe_bottoms)
+            chosen = rack.outfit(identity, number)
+        return chosen if spec.staging is None else clearly_dressed(chosen)
 
     def pictures(self, number: int) -> Iterator[tuple[Shot, Picture]]:
         """Take all pictures of an identity."""
-        seed = self.spec.seed
+        seed = self.spec.seed_of(number)
         identity = sample_identity(seed, number)
         shape = self.body.shape(identity.phenotype, identity.local)
         for worn, shots in groupby(shots_of(self.spec, number), key=lambda shot: shot.outfit):
             person = self.dresser.dress(identity, self.outfit(identity, worn), shape)
             for shot in shots:
                 rng = generator(seed, Stream.PICTURE, number, worn, shot.camera, 0)
-                yield shot, take_picture(self.dresser, person, self.camera(shot.camera), rng)
+                camera = self.camera(shot.camera)
+                yield shot, take_picture(self.dresser, person, camera, rng, self._company)
 
     def draw(self, number: int) -> None:
         """Write an identity's images and masks, and last its record."""
-        identity = sample_identity(self.spec.seed, number)
+        identity = sample_identity(self.spec.seed_of(number), number)
         samples, joints = [], []
         for shot, picture in self.pictures(number):
             write_atomically(self.out / shot.file, encode_image(picture.image, self.spec.quality))
             if shot.split != "external":
                 write_atomically(mask_path(self.out, shot.file), encode_mask(picture.labels))
-            samples.append(_sample_row(shot, identity, picture))
+            row = _sample_row(shot, identity, picture)
+            if self.spec.staging is not None:
+                row += [int(picture.hidden >= OCCLUDED), int(picture.passers_by >= PASSED_BY)]
+            samples.append(row)
             joints.append(_joint_row(shot, picture))
         traits = {
             "identity": number, "gender": identity.gender, "skin_tone": identity.skin_tone,
             "hair_style": identity.hair_style, "hair_colour": identity.hair_colour,
             "glasses": identity.glasses, "beard": identity.beard,
             "group": self.spec.group_of(number),
+            **{k: identity.phenotype[k] for k in ("age", "weight", "height")},
         }  # fmt: skip
         record = {"samples": samples, "joints": joints, "traits": traits}
         write_atomically(record_path(self.out, number), json.dumps(record).encode())
@@ -306,27 +383,21 @@ def render_dataset(out: Path, spec: RenderSpec, processes: int = 1) -> None:
     """
     if _is_finished(out, spec):
         return
-    numbers = [n for group in spec.groups().values() for n in group.numbers()]
-    missing = [n for n in numbers if not record_path(out, n).exists()]
-    progress = tqdm(total=len(numbers), initial=len(numbers) - len(missing), unit="person")
-    with progress:
-        if processes <= 1:
+    total = sum(group.identities for group in spec.groups().values())
+    done = sum(record_path(out, n).exists() for n in spec.numbers())
+    missing = (n for n in spec.numbers() if not record_path(out, n).exists())
+    with tqdm(total=total, initial=done, unit="person") as progress:
+        if processes <= 1 and done < total:
             _open_studio(spec, out)
             for number in missing:
                 _draw(number)
                 progress.update()
-        elif missing:
+        elif done < total:
             context = multiprocessing.get_context("spawn")
             with context.Pool(processes, _open_studio, (spec, out)) as pool:
                 for _ in pool.imap_unordered(_draw, missing):
                     progress.update()
-    _finish(out, spec, numbers)
-
-
-def _settings(spec: RenderSpec) -> dict[str, Any]:
-    """Return ``spec`` as it looks after a round trip through JSON."""
-    settings: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
-    return settings
+    _finish(out, spec)
 
 
 def _is_finished(out: Path, spec: RenderSpec) -> bool:
@@ -336,40 +407,70 @@ def _is_finished(out: Path, spec: RenderSpec) -> bool:
         if not path.exists():
             continue
         found = json.loads(path.read_text())
-        if (found[key] if key else found) != _settings(spec):
+        if (found[key] if key else found) != spec.settings():
             raise RlqkitError(
                 f"{out} holds a data set rendered with other settings: choose an empty folder."
             )
     if not mark.exists():
         if (out / "SHA256SUMS").exists():
             return True
-        write_atomically(mark, json.dumps(_settings(spec)).encode())
+        write_atomically(mark, json.dumps(spec.settings()).encode())
     return False
 
 
-def _finish(out: Path, spec: RenderSpec, numbers: list[int]) -> None:
+def _rows(out: Path, spec: RenderSpec, kind: str) -> Iterator[list[Any]]:
+    """Yield the records' rows of "samples" or "joints" in the order of their file names.
+
+    Reads one identity at a time: a data set may be larger than memory.
+    """
+    for split in sorted(SPLIT_GROUPS):
+        numbers = spec.groups()[SPLIT_GROUPS[split]].numbers()
+        for number in sorted(numbers, key=lambda n: f"{n:04d}_"):
+            record = json.loads(record_path(out, number).read_text())
+            rows = [row for row in record[kind] if row[0].startswith(f"images/{split}/")]
+            yield from sorted(rows, key=lambda row: str(row[0]))
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[list[Any]]) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    os.replace(part, path)
+
+
+def _finish(out: Path, spec: RenderSpec) -> None:
     """Turn the records into tables, the data card and check sums."""
     for leftover in out.rglob("*.part"):  # of a process that was killed while writing
         leftover.unlink()
-    records = [json.loads(record_path(out, n).read_text()) for n in numbers]
-    samples = pd.DataFrame(
-        [row for record in records for row in record["samples"]], columns=list(SAMPLE_COLUMNS)
-    ).astype({"outfit": "Int64"})
-    joints = pd.DataFrame(
-        [row for record in records for row in record["joints"]], columns=list(JOINT_COLUMNS)
-    )
-    order = samples.sort_values("file").index
-    for name, table in (("samples.csv", samples), ("joints.csv", joints)):
-        text = table.loc[order].to_csv(index=False, lineterminator="\n")
-        write_atomically(out / name, text.encode())
+    columns = SAMPLE_COLUMNS if spec.staging is None else STAGED_COLUMNS
+    _write_table(out / "samples.csv", columns, _rows(out, spec, "samples"))
+    _write_table(out / "joints.csv", JOINT_COLUMNS, _rows(out, spec, "joints"))
+    samples = pd.read_csv(out / "samples.csv")
     counts = {str(k): int(v) for k, v in samples["split"].value_counts().sort_index().items()}
     write_atomically(out / "dataset.json", _description(spec, counts))
+    records = (json.loads(record_path(out, n).read_text()) for n in spec.numbers())
     traits = pd.DataFrame([record["traits"] for record in records])
     keys = {s: spec.groups()[g].wardrobe for s, g in SPLIT_GROUPS.items()}
-    card = data_card(spec.name, spec.version, spec.seed, samples, traits, keys)
+    card = (
+        data_card(spec.name, spec.version, spec.seed, samples, traits, keys)
+        if spec.staging is None
+        else datasheet(spec.settings(), samples, traits, keys)
+    )
     write_atomically(out / "README.md", card.encode())
     write_atomically(out / "SHA256SUMS", check_sums(out).encode())
     shutil.rmtree(out / RECORDS)
+
+
+def cpu_name() -> str:
+    """Return what this machine's processor calls itself: pictures may differ between processors."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _description(spec: RenderSpec, counts: dict[str, int]) -> bytes:
@@ -378,8 +479,9 @@ def _description(spec: RenderSpec, counts: dict[str, int]) -> bytes:
         "name": spec.name,
         "version": spec.version,
         "seed": spec.seed,
-        "generator": _settings(spec),
+        "generator": spec.settings(),
         "libraries": {name: metadata.version(name) for name in PACKAGES},
+        **({} if spec.staging is None else {"cpu": cpu_name()}),
         "counts": counts,
         "labels": {str(int(label)): label.name.lower() for label in Label},
         "gender": {"0": "female", "1": "male"},

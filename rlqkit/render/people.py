@@ -45,6 +45,24 @@ SKIN_STOPS = np.array(
 
 
 @dataclass(frozen=True)
+class Face:
+    """What makes a face somebody's own; shares in [0, 1]. Drawn where ``detail`` is asked for."""
+
+    iris: np.ndarray
+    """(3,) sRGB."""
+    blush: float
+    freckles: float
+    lines: float
+    """Of age."""
+    lipstick: float
+    eyeliner: float
+    curl: float
+    """0 straight hair .. 1 curly."""
+    parting: float
+    """-1 right .. 1 left."""
+
+
+@dataclass(frozen=True)
 class Identity:
     """Everything about a person that does not change with clothes."""
 
@@ -73,6 +91,7 @@ class Identity:
     """0..0.5; how much redder the lips are than the skin."""
     glasses: bool
     gait: GaitHabits
+    face: Face
 
 
 def _phenotype(rng: np.random.Generator, gender: int) -> dict[str, float]:
@@ -115,6 +134,22 @@ def _gait_habits(rng: np.random.Generator) -> GaitHabits:
     )
 
 
+def _face(rng: np.random.Generator, gender: int, age: float, tone: float) -> Face:
+    irises = [(0.08, 0.06, 0.05), (0.20, 0.12, 0.07), (0.25, 0.35, 0.45), (0.25, 0.30, 0.18)]
+    dark = [0.55, 0.45, 0.0, 0.0] if tone > 0.45 else [0.25, 0.35, 0.25, 0.15]
+    made_up = rng.random() < (0.45 if gender == FEMALE else 0.0)
+    return Face(
+        iris=np.array(irises[int(rng.choice(4, p=dark))]),
+        blush=rng.uniform(0.0, 1.0) * (1.0 - 0.6 * tone),
+        freckles=rng.uniform(0.4, 1.0) if rng.random() < 0.15 and tone < 0.4 else 0.0,
+        lines=float(np.clip((age - 0.68) / 0.25, 0.0, 1.0)),
+        lipstick=rng.uniform(0.3, 0.8) if made_up else 0.0,
+        eyeliner=rng.uniform(0.5, 1.0) if made_up else rng.uniform(0.0, 0.4),
+        curl=rng.random(),
+        parting=float(rng.choice([-1.0, 0.0, 1.0])),
+    )
+
+
 def skin_colour(tone: float, rng: np.random.Generator) -> np.ndarray:
     """Return the sRGB colour (3,) of a skin tone in [0, 1], with a small individual tint."""
     stops = np.arange(len(SKIN_STOPS))
@@ -149,4 +184,5 @@ def sample_identity(seed: int, number: int) -> Identity:
         lips=rng.uniform(0.0, 0.35) + (0.0 if gender == MALE else 0.15),
         glasses=bool(rng.random() < 0.15),
         gait=_gait_habits(rng),
+        face=_face(generator(seed, Stream.FACE, number), gender, phenotype["age"], tone),
     )

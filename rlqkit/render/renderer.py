@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from rlqkit.render.backdrop import draw_backdrop
 from rlqkit.render.body import JOINTS, BodyFields, BodyModel
 from rlqkit.render.camera import Camera, Crop, View, look_at, person_crop
+from rlqkit.render.detail import refine, wrinkled
 from rlqkit.render.extras import require
 from rlqkit.render.gait import pose_angles, rotation
 from rlqkit.render.garments import DressedPerson, Dresser, PosedPerson
@@ -16,6 +19,9 @@ from rlqkit.render.materials import Label, Wearer, albedo_and_labels
 from rlqkit.render.mesh import vertex_normals
 from rlqkit.render.raster import Raster, interpolate, rasterise
 from rlqkit.render.scene import floor_albedo, wall_albedo
+from rlqkit.render.staging import MOST_HIDDEN, Stage, Staging, WalkOn, set_stage
+from rlqkit.render.surroundings import Spot, in_weather, sample_spot
+from rlqkit.render.things import Thing, merge
 
 OVERSAMPLING = 2
 """Samples per pixel in each direction."""
@@ -40,6 +46,10 @@ class Picture:
     """(H, W) uint8, see ``materials.Label``."""
     joints: np.ndarray
     """(17, 3) COCO joints: x, y in native pixels (pixel centres at .5), 1 visible or 0 not."""
+    hidden: float = 0.0
+    """Share of the person's pixels that something in front of them covers."""
+    passers_by: float = 0.0
+    """Share of the picture's pixels that show somebody else."""
 
 
 @dataclass(frozen=True)
@@ -104,26 +114,78 @@ def _average_blocks(values: np.ndarray, factor: int) -> np.ndarray:
     return values.reshape(height, factor, width, factor, -1).mean((1, 3))
 
 
+@dataclass(frozen=True)
+class Visible:
+    """The visible points of one mesh, and where in the raster they are."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    face: np.ndarray
+    """(n,) index of the triangle within the mesh."""
+    corners: np.ndarray
+    weights: np.ndarray
+
+
+def _visible(raster: Raster, faces: np.ndarray, first: int) -> Visible:
+    """Return where the triangles ``faces`` (F, 3), drawn as number ``first`` and on, are seen."""
+    found = (raster.face >= first) & (raster.face < first + len(faces))
+    rows, columns = np.nonzero(found)
+    face = raster.face[rows, columns] - first
+    return Visible(rows, columns, face, faces[face], raster.weights[rows, columns])
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """What shading needs to know."""
+
+    camera: Camera
+    view: View
+    shadows: ShadowMap
+
+
+def _unit_normals(normals: np.ndarray, seen: Visible) -> np.ndarray:
+    blended = interpolate(normals, seen.corners, seen.weights)
+    blended /= np.maximum(np.linalg.norm(blended, axis=1, keepdims=True), 1e-9)
+    return blended
+
+
 def _draw_person(
-    mesh: Mesh, raster: Raster, camera: Camera, view: View, shadows: ShadowMap, wearer: Wearer
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return linear light with coverage (h, w, 4) and labels (h, w) at the raster's resolution."""
-    rows, columns = np.nonzero(raster.face >= 0)
-    face = raster.face[rows, columns]
-    corners, weights = mesh.faces[face], raster.weights[rows, columns]
-    normals = interpolate(mesh.normals, corners, weights)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    points = interpolate(mesh.vertices, corners, weights)
-    attributes = interpolate(mesh.attributes, corners, weights)
-    albedo, labels = albedo_and_labels(wearer, mesh.materials[face], attributes)
+    mesh: Mesh, seen: Visible, lighting: Lighting, wearer: Wearer,
+    wrinkles: np.random.Generator | None, canvas: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Draw linear light with coverage onto ``canvas`` (h, w, 4); return labels (h, w).
+
+    ``wrinkles`` draws the folds of this moment; None leaves cloth and faces plain.
+    """
+    camera = lighting.camera
+    normals = _unit_normals(mesh.normals, seen)
+    points = interpolate(mesh.vertices, seen.corners, seen.weights)
+    attributes = interpolate(mesh.attributes, seen.corners, seen.weights)
+    materials = mesh.materials[seen.face]
+    albedo, labels = albedo_and_labels(wearer, materials, attributes)
+    if wrinkles is not None:
+        refine(wearer, materials, attributes, albedo, labels)
+        normals = wrinkled(wearer, labels, materials, attributes, normals, wrinkles)
     gloss = np.array([GLOSS.get(label, 0.012) for label in Label])[labels]
-    light = shade_surface(camera, shadows, albedo, gloss, points, normals, view.eye)
-    canvas = np.zeros((*raster.face.shape, 4))
-    canvas[rows, columns, :3] = light
-    canvas[rows, columns, 3] = 1.0
-    label_map = np.zeros(raster.face.shape, np.uint8)
-    label_map[rows, columns] = labels
-    return canvas, label_map
+    light = shade_surface(
+        camera, lighting.shadows, albedo, gloss, points, normals, lighting.view.eye
+    )
+    canvas[seen.rows, seen.columns, :3] = light
+    canvas[seen.rows, seen.columns, 3] = 1.0
+    label_map = np.zeros(canvas.shape[:2], np.uint8)
+    label_map[seen.rows, seen.columns] = labels
+    return label_map
+
+
+def _draw_things(thing: Thing, seen: Visible, lighting: Lighting, canvas: np.ndarray) -> None:
+    """Draw a thing onto ``canvas`` (h, w, 4)."""
+    points = interpolate(thing.vertices, seen.corners, seen.weights)
+    light = shade_surface(
+        lighting.camera, lighting.shadows, thing.colours[seen.face], np.full(len(points), 0.02),
+        points, _unit_normals(thing.normals, seen), lighting.view.eye,
+    )  # fmt: skip
+    canvas[seen.rows, seen.columns, :3] = light
+    canvas[seen.rows, seen.columns, 3] = 1.0
 
 
 def _draw_background(
@@ -168,14 +230,97 @@ def sample_pose(
     return {bone: rotation(a) for bone, a in angles.items()} | body.fingers
 
 
+@dataclass(frozen=True)
+class Company:
+    """Who and what else may be in the pictures of a data set."""
+
+    staging: Staging
+    dressed: Callable[[int], DressedPerson]
+    """Returns one of the crowd."""
+    dresser: Dresser
+
+
+def _turn(dresser: Dresser, person: DressedPerson, rng: np.random.Generator) -> PosedPerson:
+    return dresser.pose(person, sample_pose(person, dresser.body, rng))
+
+
 def take_picture(
-    dresser: Dresser, person: DressedPerson, camera: Camera, rng: np.random.Generator
+    dresser: Dresser,
+    person: DressedPerson,
+    camera: Camera,
+    rng: np.random.Generator,
+    company: Company | None = None,
 ) -> Picture:
-    """Photograph a dressed person in a random pose, direction and place of the camera's scene."""
-    posed = dresser.pose(person, sample_pose(person, dresser.body, rng))
+    """Photograph a dressed person in a random pose, direction and place of the camera's scene.
+
+    With ``company`` the camera must have surroundings, and others may be in the picture.
+    """
+    posed = _turn(dresser, person, rng)
     facing = rng.choice(list(FACING_CHANCES), p=list(FACING_CHANCES.values()))
     yaw = camera.yaw + facing + rng.normal(0.0, 20.0)
-    return photograph(posed, person, camera, float(yaw), dresser.body.fields, rng)
+    return photograph(posed, person, camera, float(yaw), dresser.body.fields, rng, company)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The meshes of one picture in the order in which they are rasterised."""
+
+    people: list[tuple[Mesh, Wearer]]
+    """The person of the picture first."""
+    thing: Thing | None
+    """All things in one."""
+
+    def vertices(self) -> np.ndarray:
+        """Return the vertices (V, 3) of all meshes."""
+        things = [] if self.thing is None else [self.thing.vertices]
+        return np.concatenate([*(mesh.vertices for mesh, _ in self.people), *things])
+
+    def faces(self) -> np.ndarray:
+        """Return the triangles (F, 3) of all meshes, into ``vertices()``."""
+        meshes: list[Mesh | Thing] = [mesh for mesh, _ in self.people]
+        meshes += [] if self.thing is None else [self.thing]
+        starts = np.cumsum([0] + [len(m.vertices) for m in meshes])
+        shifted = [m.faces + s for m, s in zip(meshes, starts[:-1], strict=True)]
+        return np.concatenate(shifted).astype(np.int32)
+
+
+def _walk_on(company: Company, one: WalkOn, rng: np.random.Generator) -> tuple[Mesh, Wearer]:
+    """Return the mesh of a passer-by in a moment of walking, where they stand."""
+    person = company.dressed(one.number)
+    mesh = join(_turn(company.dresser, person, rng), rotation((0.0, 0.0, one.yaw)))
+    moved = Mesh(
+        mesh.vertices + one.offset, mesh.faces, mesh.normals, mesh.attributes, mesh.materials
+    )
+    return moved, Wearer(person.identity, person.outfit, company.dresser.body.fields)
+
+
+def _feet(cast: Cast, stage: Stage | None) -> list[np.ndarray]:
+    """Return where everybody and everything touches the ground: middle and half widths."""
+    things = [] if stage is None else stage.things
+    found = []
+    for vertices in (*(m.vertices for m, _ in cast.people), *(t.vertices for t in things)):
+        low = vertices[vertices[:, 2] < 0.15][:, :2]
+        if len(low):
+            middle, half = (low.max(0) + low.min(0)) / 2.0, (low.max(0) - low.min(0)) / 2.0
+            found.append(np.concatenate([middle, half]))
+    return found
+
+
+def _cast(
+    lead: tuple[Mesh, Wearer], stage: Stage | None, company: Company | None, seed: int
+) -> Cast:
+    """Return all meshes of a picture; passers-by move the same way however often this is asked."""
+    if stage is None or company is None:
+        return Cast([lead], None)
+    rng = np.random.default_rng(seed)
+    others = [_walk_on(company, one, rng) for one in stage.walk_ons]
+    return Cast([lead, *others], merge(stage.things) if stage.things else None)
+
+
+def _hidden_share(alone: Raster, together: Raster, faces: int) -> float:
+    """Return the share of the person's pixels (triangles 0 .. faces - 1) that others cover."""
+    own = alone.face >= 0
+    return 1.0 - float(((together.face >= 0) & (together.face < faces) & own).sum() / own.sum())
 
 
 def photograph(
@@ -185,33 +330,114 @@ def photograph(
     yaw: float,
     fields: BodyFields,
     rng: np.random.Generator,
-    image_height: int | None = None,
+    company: Company | None = None,
 ) -> Picture:
     """Draw a posed person turned by ``yaw`` degrees, as the camera sees them."""
     turn = rotation((0.0, 0.0, yaw))
     mesh = join(posed, turn)
     eye = np.array([0.0, -rng.uniform(*camera.distance), rng.uniform(*camera.height)])
     view = look_at(eye, np.array([0.0, 0.0, 0.5 * mesh.vertices[:, 2].max()]))
-    low, high = camera.image_height
-    height = image_height or int(rng.integers(low, high + 1))
-    projected = view.project(mesh.vertices)
-    crop = person_crop(projected, height, rng)
-    place = np.array([rng.uniform(-6.0, 6.0), rng.uniform(-1.0, 1.0)])
-    raster = rasterise(
-        crop.to_pixels(projected, OVERSAMPLING), mesh.faces, crop.width * OVERSAMPLING,
-        crop.height * OVERSAMPLING,
-    )  # fmt: skip
-    shadows = shadow_map(mesh.vertices, mesh.faces, camera.light)
-    wearer = Wearer(person.identity, person.outfit, fields)
-    canvas, fine_labels = _draw_person(mesh, raster, camera, view, shadows, wearer)
+    height = camera.draw_height(rng)
+    crop = person_crop(view.project(mesh.vertices), height, rng)
+    lead = (mesh, Wearer(person.identity, person.outfit, fields))
+    if company is None or camera.surroundings is None:
+        place = np.array([rng.uniform(-6.0, 6.0), rng.uniform(-1.0, 1.0)])
+        scene = Scenery(camera, view, crop, place)
+    else:
+        scene = _staged(camera, view, crop, company.staging, rng)
+    cast, raster, hidden = _arrange(lead, scene, company)
+    return _expose(cast, raster, scene, posed.joints @ turn.T, hidden, rng)
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """Where and how a picture is taken."""
+
+    camera: Camera
+    """In the light of the moment."""
+    view: View
+    crop: Crop
+    place: np.ndarray | Spot
+    """(2,) where in the flat scene the person stands, or the spot in the surroundings."""
+    stage: Stage | None = None
+    moment: int = 0
+    """Seed of passers-by's poses and of wrinkles."""
+
+    def rasterise(self, vertices: np.ndarray, faces: np.ndarray) -> Raster:
+        """Return what is seen of a mesh at OVERSAMPLING times the picture's resolution."""
+        pixels = self.crop.to_pixels(self.view.project(vertices), OVERSAMPLING)
+        return rasterise(
+            pixels, faces, self.crop.width * OVERSAMPLING, self.crop.height * OVERSAMPLING
+        )
+
+
+def _staged(
+    camera: Camera, view: View, crop: Crop, staging: Staging, rng: np.random.Generator
+) -> Scenery:
+    """Draw spot, weather and company of a picture."""
+    place = camera.surroundings
+    assert place is not None
+    spot = sample_spot(place, rng)
+    lit = in_weather(camera, spot, rng)
+    stage = set_stage(staging, place, view, crop, rng)
+    return Scenery(lit, view, crop, spot, stage, int(rng.integers(2**32)))
+
+
+def _arrange(
+    lead: tuple[Mesh, Wearer], scene: Scenery, company: Company | None
+) -> tuple[Cast, Raster, float]:
+    """Return who and what is in the picture, its raster and the hidden share of the person.
+
+    What would hide too much of the person is taken out.
+    """
+    cast = _cast(lead, scene.stage, company, scene.moment)
+    raster = scene.rasterise(cast.vertices(), cast.faces())
+    if scene.stage is None or not scene.stage.in_the_way:
+        return cast, raster, 0.0
+    alone = scene.rasterise(lead[0].vertices, lead[0].faces)
+    hidden = _hidden_share(alone, raster, len(lead[0].faces))
+    if hidden <= MOST_HIDDEN:
+        return cast, raster, hidden
+    cast = _cast(lead, scene.stage.cleared(), company, scene.moment)
+    return cast, scene.rasterise(cast.vertices(), cast.faces()), 0.0
+
+
+def _expose(
+    cast: Cast, raster: Raster, scene: Scenery, joints: np.ndarray, hidden: float,
+    rng: np.random.Generator,
+) -> Picture:  # fmt: skip
+    """Light, draw and develop a picture; ``joints`` (17, 3) are the person's, in the world."""
+    camera, crop = scene.camera, scene.crop
+    staged = scene.stage is not None
+    shadows = shadow_map(cast.vertices(), cast.faces(), camera.light, wide=staged)
+    lighting = Lighting(camera, scene.view, shadows)
+    canvas = np.zeros((*raster.face.shape, 4))
+    folds = np.random.default_rng(scene.moment) if staged else None
+    first, others = 0, 0
+    for i, (mesh, wearer) in enumerate(cast.people):
+        seen = _visible(raster, mesh.faces, first)
+        labels = _draw_person(mesh, seen, lighting, wearer, folds, canvas)
+        if i == 0:
+            fine_labels = labels
+        others += len(seen.rows) * (i > 0)
+        first += len(mesh.faces)
+    if cast.thing is not None:
+        seen = _visible(raster, cast.thing.faces, first)
+        _draw_things(cast.thing, seen, lighting, canvas)
     front = _average_blocks(canvas, OVERSAMPLING)
-    light = front[..., :3] + (1.0 - front[..., 3:]) * _draw_background(
-        camera, view, crop, shadows, place
-    )
-    joints = crop.to_pixels(view.project(posed.joints @ turn.T))
-    visible = visible_joints(joints, raster, OVERSAMPLING, JOINT_DEPTH[:JOINTS])
+    if isinstance(scene.place, Spot):
+        behind = draw_backdrop(
+            camera, scene.place, scene.view, crop, shadows, _feet(cast, scene.stage)
+        )
+    else:
+        behind = _draw_background(camera, scene.view, crop, shadows, scene.place)
+    light = front[..., :3] + (1.0 - front[..., 3:]) * behind
+    pixels = crop.to_pixels(scene.view.project(joints))
+    visible = visible_joints(pixels, raster, OVERSAMPLING, JOINT_DEPTH[:JOINTS])
     return Picture(
         _develop(camera, light, rng),
         majority_labels(fine_labels, OVERSAMPLING),
-        np.column_stack([joints[:, :2], visible]),
+        np.column_stack([pixels[:, :2], visible]),
+        hidden,
+        others / raster.face.size,
     )

@@ -247,6 +247,30 @@ def _combine(
     return Outfit(_wear(top, rng), bottom, accessories)
 
 
+def _unlike_skin(colour: np.ndarray) -> np.ndarray:
+    """Return the colour (3,), turned to green or violet if it could be taken for bare skin."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*colour)
+    if 0.015 < hue < 0.14 and saturation > 0.18 and value > 0.25:
+        turn = 0.2 if (1000.0 * value) % 1.0 < 0.5 else 0.65
+        return np.array(colorsys.hsv_to_rgb(hue + turn, saturation, value))
+    return colour
+
+
+def clearly_dressed(outfit: Outfit) -> Outfit:
+    """Return the outfit without skin-coloured tops, leggings and shoes: nobody looks naked."""
+    top, bottom = outfit.top, outfit.bottom
+    top = replace(
+        top,
+        colour=_unlike_skin(top.colour),
+        second_colour=_unlike_skin(top.second_colour),
+        inner_colour=_unlike_skin(top.inner_colour),
+    )
+    if bottom.kind in ("leggings", "slim"):
+        bottom = replace(bottom, colour=_unlike_skin(bottom.colour))
+    extras = replace(outfit.accessories, shoes=_unlike_skin(outfit.accessories.shoes))
+    return replace(outfit, top=top, bottom=bottom, accessories=extras)
+
+
 def own_outfit(seed: int, identity: Identity, number: int) -> Outfit:
     """Return outfit ``number`` of someone whose clothes nobody else wears."""
     keys = (0, identity.number, number)
