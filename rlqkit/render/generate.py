@@ -36,7 +36,7 @@ from rlqkit.render.card import data_card
 from rlqkit.render.datasheet import datasheet
 from rlqkit.render.garments import DressedPerson, Dresser
 from rlqkit.render.materials import Label
-from rlqkit.render.people import Identity, sample_identity
+from rlqkit.render.people import SHAPE_SPREAD, Identity, sample_identity
 from rlqkit.render.renderer import Company, Picture, take_picture
 from rlqkit.render.sheets import MASK_COLOURS, mask_path
 from rlqkit.render.staging import Staging
@@ -105,6 +105,8 @@ class RenderSpec:
     """Places with depth, weather, things, passers-by, finer clothes and faces; None: without."""
     external_first: int = EXTERNAL_FIRST
     """Number of the first external camera, above those of the target cameras."""
+    shape_spread: float = SHAPE_SPREAD
+    """Standard deviation of people's local shape changes: the larger, the more bodies differ."""
 
     def settings(self) -> dict[str, Any]:
         """Return the fields as they look after a round trip through JSON.
@@ -113,7 +115,7 @@ class RenderSpec:
         settings that it was made with.
         """
         content = asdict(self)
-        for later in ("people_seed", "staging", "external_first"):
+        for later in ("people_seed", "staging", "external_first", "shape_spread"):
             if getattr(self, later) == getattr(RenderSpec, later):
                 del content[later]
         settings: dict[str, Any] = json.loads(json.dumps(content))
@@ -178,14 +180,17 @@ WARDROBE_V2 = RenderSpec(
     version="2.0",
     seed=4711,
     people_seed=90125,
-    train=GroupSpec(first=0, identities=340, outfits=5, views=2, wardrobe=1),
+    train=GroupSpec(first=0, identities=380, outfits=5, views=2, wardrobe=1),
     validation=GroupSpec(first=400, identities=40, outfits=3, views=4, wardrobe=0),
     test=GroupSpec(first=500, identities=120, outfits=3, views=4, wardrobe=0),
     external=GroupSpec(first=1000, identities=320, outfits=5, views=2, wardrobe=2),
-    target_heights=((128, 256), (112, 240), (96, 208), (64, 176)),
+    target_heights=((144, 256), (128, 240), (112, 224), (80, 192)),
     external_height=(128, 256),
     external_cameras=40,
     quality=90,
+    wardrobe_tops=24,
+    wardrobe_bottoms=14,
+    shape_spread=0.95,
     staging=Staging(occluders=0.12, passers_by=0.15, crowd_first=9000),
 )
 """The second embedded data set, shipped in ``data/wardrobe-v2``. Nothing was ever tuned on the
@@ -255,6 +260,10 @@ class Studio:
             )
         return self._cameras[number]
 
+    def person(self, number: int) -> Identity:
+        """Return who an identity is."""
+        return sample_identity(self.spec.seed_of(number), number, self.spec.shape_spread)
+
     def passer_by(self, number: int) -> DressedPerson:
         """Return one of the crowd, who are nobody's identity and dressed once per process."""
         staging = self.spec.staging
@@ -280,7 +289,7 @@ class Studio:
     def pictures(self, number: int) -> Iterator[tuple[Shot, Picture]]:
         """Take all pictures of an identity."""
         seed = self.spec.seed_of(number)
-        identity = sample_identity(seed, number)
+        identity = self.person(number)
         shape = self.body.shape(identity.phenotype, identity.local)
         for worn, shots in groupby(shots_of(self.spec, number), key=lambda shot: shot.outfit):
             person = self.dresser.dress(identity, self.outfit(identity, worn), shape)
@@ -291,7 +300,7 @@ class Studio:
 
     def draw(self, number: int) -> None:
         """Write an identity's images and masks, and last its record."""
-        identity = sample_identity(self.spec.seed_of(number), number)
+        identity = self.person(number)
         samples, joints = [], []
         for shot, picture in self.pictures(number):
             write_atomically(self.out / shot.file, encode_image(picture.image, self.spec.quality))

@@ -107,13 +107,15 @@ def _phenotype(rng: np.random.Generator, gender: int) -> dict[str, float]:
     }
 
 
-def _local_changes(rng: np.random.Generator, phenotype: dict[str, float]) -> dict[str, float]:
+def _local_changes(
+    rng: np.random.Generator, phenotype: dict[str, float], shape_spread: float
+) -> dict[str, float]:
     """Draw the local shape changes; those of belly and face follow weight and age."""
 
     def spread(sigma: float) -> float:
         return float(np.clip(rng.normal(0.0, sigma), -0.95, 0.95))
 
-    local = {name: spread(SHAPE_SPREAD) for name in LOCAL_CHANGES}
+    local = {name: spread(shape_spread) for name in LOCAL_CHANGES}
     local["stomach-pregnant-incr"] = max(0.0, spread(0.22))
     local["head-age-incr"] = max(0.0, 2.2 * (phenotype["age"] - 0.68))
     local["head-fat-incr"] = spread(0.35) + 0.5 * (phenotype["weight"] - 0.5)
@@ -157,12 +159,16 @@ def skin_colour(tone: float, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.array(colour) * (1.0 + rng.normal(0.0, 0.025, 3)), 0.0, 1.0)
 
 
-def sample_identity(seed: int, number: int) -> Identity:
-    """Return the person ``number``; the same seed and number always give the same person."""
+def sample_identity(seed: int, number: int, shape_spread: float = SHAPE_SPREAD) -> Identity:
+    """Return the person ``number``; the same arguments always give the same person.
+
+    ``shape_spread`` is the standard deviation of the local shape changes: the larger, the more
+    two bodies differ.
+    """
     rng = generator(seed, Stream.IDENTITY, number)
     gender = MALE if rng.random() < 0.5 else FEMALE
     phenotype = _phenotype(rng, gender)
-    local = _local_changes(rng, phenotype)
+    local = _local_changes(rng, phenotype, shape_spread)
     tone = float(rng.beta(1.1, 1.4))
     colour_chances = HAIR_COLOUR_CHANCES["light" if tone < 0.55 else "dark"]
     hair_colour = str(rng.choice(list(HAIR_COLOURS), p=colour_chances))
