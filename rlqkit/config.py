@@ -154,6 +154,8 @@ class TeacherConfig:
     """The teacher's own seed: one teacher for all students, and no student's starting weights."""
     adversarial: bool = True
     """Whether the teacher trains with CAL (every external image is its own clothes class)."""
+    selection: Literal["best_validation", "last"] = "best_validation"
+    """Epoch that teaches: the best on the target's validation identities, or the last."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ class EvaluationConfig:
     """Images of a forward pass. Not hashed."""
     degradation_seed: int = 1
     """Seed of the LQ copies of query and gallery; the same for every row and training seed."""
+    gallery_seed: int = 1
+    """Seed of the single-shot galleries; the same for every row and training seed."""
     selection: tuple[Literal["last", "best_validation", "best_test"], ...] = ("last",)
     """Epochs that are reported, side by side; the field's habit is ``best_test``."""
 
@@ -253,6 +257,10 @@ NOT_HASHED = {
     "evaluation": ("batch",),
 }
 """What may change without changing the numbers of a run."""
+
+ADDED_LATER = {"evaluation.gallery_seed": 1, "teacher.selection": "best_validation"}
+"""Fields younger than published runs, with the value that those runs meant. At that value they
+are left out of the hash, so that a run keeps its id."""
 
 
 @dataclass(frozen=True)
@@ -356,6 +364,10 @@ def config_hash(config: Config) -> str:
         else:
             for name in names:
                 values[section].pop(name)
+    for key, meant in ADDED_LATER.items():
+        section, _, name = key.partition(".")
+        if values[section][name] == meant:
+            values[section].pop(name)
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -463,7 +475,7 @@ def _validate_sizes(config: Config) -> None:
             "data.cache_megabytes", "data.workers", "model.stem_width", "training.epochs",
             "training.steps", "training.warmup", "training.cosine_from", "training.weight_decay",
             "recolouring.colour_groups", "teacher.epochs", "teacher.steps",
-            "evaluation.degradation_seed", "runtime.threads",
+            "evaluation.degradation_seed", "evaluation.gallery_seed", "runtime.threads",
         ),
     }  # fmt: skip
     for least, keys in at_least.items():

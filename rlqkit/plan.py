@@ -38,7 +38,8 @@ def teacher_config(config: Config) -> Config:
         config.training, epochs=teacher.epochs, steps=teacher.steps, batch=teacher.batch,
         adversarial_from=config.training.adversarial_from if teacher.adversarial else NEVER,
     )  # fmt: skip
-    evaluation = replace(config.evaluation, selection=("last", "best_validation"))
+    selection = tuple(dict.fromkeys(("last", teacher.selection)))
+    evaluation = replace(config.evaluation, selection=selection)
     return replace(
         config, row=TEACHER.name, seed=teacher.seed, training=training, evaluation=evaluation,
         cap=CapConfig(), recolouring=RecolouringConfig(), compat=CompatConfig(
