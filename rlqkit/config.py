@@ -293,6 +293,9 @@ class Moment:
 def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
     """The configuration of a profile, with dotted overrides such as ``{"training.steps": 10}``.
 
+    The paper profile also takes the settings of its target data set, see
+    :func:`dataset_settings`; an override wins over both.
+
     Raises:
         RlqkitError: unknown profile, unknown key, wrong type or impossible value.
     """
@@ -303,7 +306,36 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
     text = (resources.files("rlqkit") / "profiles" / f"{name}.toml").read_text(encoding="utf-8")
     values = tomllib.loads(text)
     values["profile"] = name
+    wanted = _merge(values, overrides or {}).get("data", {})
+    if name == "paper" and isinstance(wanted, dict):
+        dataset = wanted.get("dataset", DataConfig.dataset)
+        values = _deep_update(values, dataset_settings(dataset).get("set", {}))
     return build(_merge(values, overrides or {}))
+
+
+def dataset_settings(dataset: str) -> dict[str, Any]:
+    """What the library knows of a published data set; {} for any other.
+
+    Returns:
+        ``set`` (configuration sections that the paper profile takes over), ``why`` (sentences for
+        the reader), ``images`` (split → published number of images).
+    """
+    table = tomllib.loads(
+        (resources.files("rlqkit") / "profiles" / "paper_datasets.toml").read_text("utf-8")
+    )
+    found: dict[str, Any] = table.get(dataset, {}) if isinstance(dataset, str) else {}
+    return found
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys: {"training": {"steps": 10}} → {"training.steps": 10}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def load_file(
@@ -324,7 +356,12 @@ def load_file(
         raise RlqkitError(f"configuration {path} is not valid TOML: {error}") from None
     if profile:
         values["profile"] = profile
-    start = to_dict(load_profile(str(values["profile"]))) if "profile" in values else {}
+    start: dict[str, Any] = {}
+    if "profile" in values:
+        data = _merge(values, overrides or {}).get("data")
+        named = data.get("dataset") if isinstance(data, dict) else None
+        dataset = {"data.dataset": named} if isinstance(named, str) else None
+        start = to_dict(load_profile(str(values["profile"]), dataset))
     return build(_merge(_deep_update(start, values), overrides or {}))
 
 
@@ -378,12 +415,13 @@ def build(values: dict[str, Any]) -> Config:
     Raises:
         RlqkitError: unknown key (with the nearest valid one), wrong type, impossible value.
     """
-    config = _build(Config, values, "")
+    config = build_section(Config, values, "")
     _validate(config)
     return config
 
 
-def _build(cls: type, values: Any, prefix: str) -> Any:
+def build_section(cls: type, values: Any, prefix: str) -> Any:
+    """A typed dataclass from plain values, as strict as the whole tree; prefix starts the keys."""
     if not isinstance(values, dict):
         raise RlqkitError(f"configuration key {prefix.rstrip('.')} is a section, not a value")
     hints = typing.get_type_hints(cls)
@@ -395,7 +433,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
                 f"; valid here: {_list(hints)}"
             )
     arguments = {
-        key: _build(hints[key], value, f"{prefix}{key}.")
+        key: build_section(hints[key], value, f"{prefix}{key}.")
         if dataclasses.is_dataclass(hints[key])
         else _typed(hints[key], value, prefix + key)
         for key, value in values.items()

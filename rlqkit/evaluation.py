@@ -207,8 +207,8 @@ def selection_figures(
 def _whole_galleries(
     features: Features, benchmark: Benchmark, qualities: tuple[str, str]
 ) -> dict[str, Retrieval]:
-    """Test's name → result of each multi-shot test; one pass over a pair of splits for all rules."""
-    found = {}
+    """Name → result of each multi-shot test; one pass over a pair of splits for all its rules."""
+    found: dict[str, Retrieval] = {}
     multi = [test for test in benchmark.tests if not test.draws]
     for pair in dict.fromkeys((test.query, test.gallery) for test in multi):
         tests = [test for test in multi if (test.query, test.gallery) == pair]

@@ -44,6 +44,7 @@ from rlqkit.training import (
     seed_everything,
 )
 
+
 def run(
     config: Config,
     progress: bool = True,
@@ -73,8 +74,10 @@ def run(
     folder.start(config)
     history = training.run(progress)
     folder.save_json("history.json", history)
-    _evaluate_rules(training, folder)
+    benchmark = load_benchmark(config)
+    _evaluate_rules(training, folder, benchmark)
     made_with = {
+        "images": {split: len(images) for split, images in benchmark.sets.items()},
         "precision": precision_in_force(config),
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -254,10 +257,9 @@ def _validate(
     return measured
 
 
-def _evaluate_rules(training: Training, folder: RunFolder) -> None:
+def _evaluate_rules(training: Training, folder: RunFolder, benchmark: Benchmark) -> None:
     """Full evaluation of the last epoch and of every epoch that a selection rule chose."""
     config, student = training.config, training.student
-    benchmark = load_benchmark(config)
     last = {name: value.clone() for name, value in student.network.state_dict().items()}
     tables, per_query = [], []
     for rule in config.evaluation.selection:

@@ -71,7 +71,7 @@ def turn_dials(
 
     Returns:
         One row per model, kind and level (0 = untouched): value (NaN at level 0), cosine in
-        −1..1, rank1 in 0..1.
+        −1..1, rank1 in 0..1, test (the headline's name).
     """
     test = headline(benchmark)
     mask = some_queries(benchmark[test.query], queries)
@@ -94,7 +94,7 @@ def turn_dials(
                 cosine = float(np.einsum("nd,nd->n", clean, found).mean())
                 records.append(
                     {"model": model, "kind": kind, "level": level, "value": value,
-                     "cosine": cosine, "rank1": result.rank1}
+                     "cosine": cosine, "rank1": result.rank1, "test": test.name}
                 )  # fmt: skip
     return pd.DataFrame(records)
 
