@@ -76,8 +76,11 @@ def run(
     folder.save_json("history.json", history)
     benchmark = load_benchmark(config)
     _evaluate_rules(training, folder, benchmark)
+    images = {split: len(images) for split, images in benchmark.sets.items()}
+    if row.external or row.uses_tad:
+        images["external"] = len(load_external(config))
     made_with = {
-        "images": {split: len(images) for split, images in benchmark.sets.items()},
+        "images": images,
         "precision": precision_in_force(config),
         "seconds": round(time.perf_counter() - started, 1),
     }

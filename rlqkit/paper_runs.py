@@ -72,13 +72,10 @@ class PublishedRun:
 
     def command(self) -> str:
         """The command that trains it."""
-        row, seed = (
-            f"--{name} {value}" for name, value in (("row", self.row), ("seed", self.seed))
-        )
         changes = {"data.dataset": self.dataset} | self.overrides()
+        named = [f"--{key} {changes[key]}" for key in ("row", "seed") if key in changes]
         sets = [f"--set {k}={v}" for k, v in changes.items() if k not in ("row", "seed")]
-        options = [row, *([seed] if self.seed else []), *sets]
-        return " ".join(["rlqkit train --profile paper", *options])
+        return " ".join(["rlqkit train --profile paper", *named, *sets])
 
 
 def published_runs(dataset: str | None = None, text: str | None = None) -> list[PublishedRun]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from rlqkit.config import Config, config_hash, dataset_settings, flatten, get
+from rlqkit.config import Config, config_hash
 from rlqkit.costs import THROUGHPUT, estimate, sizes_of
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.experiment import branches_of, prepare, use_threads
 from rlqkit.model import Network
 from rlqkit.paper_runs import PublishedRun, published_runs
-from rlqkit.plan import planned_runs
+from rlqkit.plan import planned_runs, settings_lines
 from rlqkit.rows import TEACHER, find_row
 from rlqkit.training import PlannedPhase
 
@@ -64,23 +64,6 @@ def published_plan(config: Config, own: Mapping[str, Any] | None = None) -> list
         PlannedRun(run.name, run.config(config, own), run.processes, run.teacher, run)
         for run in published_runs(config.data.dataset)
     ]
-
-
-def settings_lines(config: Config) -> list[str]:
-    """What the paper profile sets because of the data set, and where the user decided otherwise."""
-    settings = dataset_settings(config.data.dataset)
-    if config.profile != "paper":
-        return []
-    if not settings:
-        return [
-            f"no settings of its own for data set {config.data.dataset}: the profile's hold, "
-            f"quality.mix = {config.quality.mix} among them"
-        ]
-    lines = [f"set for data set {config.data.dataset}, any --set wins:"]
-    for key, value in flatten(settings.get("set", {})).items():
-        shown, mine = _text(value), _text(get(config, key))
-        lines.append(f"  {key} = {mine}" + (f" (yours, instead of {shown})" * (mine != shown)))
-    return lines + [f"  {reason}" for reason in settings.get("why", [])]
 
 
 def plan_table(plan: Sequence[PlannedRun], throughput: float = THROUGHPUT) -> pd.DataFrame:
@@ -224,7 +207,3 @@ def _notes(run: PublishedRun) -> str:
 
 def _show(plan: Sequence[PlannedRun], throughput: float) -> str:
     return str(plan_table(plan, throughput).to_string(index=False))
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -23,7 +23,7 @@ from rlqkit.config import Config, flatten, from_dict, load_profile, to_dict
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation import headline_name
 from rlqkit.experiment import run
-from rlqkit.plan import planned_runs
+from rlqkit.plan import planned_runs, settings_lines
 from rlqkit.rows import find_row
 from rlqkit.runs import RunFolder, profile_folder
 from rlqkit.tables import write_tables
@@ -50,6 +50,8 @@ def reproduce(config: Config, notebooks: bool = True, say: Say = print) -> Path:
     folder = profile_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     _check_data(config, say)
+    for line in settings_lines(config):
+        say(line)
     plan = planned_runs(config)
     run_all(plan, config.runtime.jobs, say)
     tables = write_tables(config)
@@ -219,8 +221,8 @@ def _report(future: Future[float], config: Config, say: Say, failures: list[str]
         chosen = metrics[(metrics["protocol"] == test) & (metrics["rule"] == "last")]
         rank1 = chosen.set_index(["query", "gallery"])["rank1"]
         say(
-            f"{name}: {_minutes(future.result())}, {test} rank-1 {100 * rank1['HQ', 'HQ']:.1f} on HQ, "
-            f"{100 * rank1['LQ', 'HQ']:.1f} on LQ queries"
+            f"{name}: {_minutes(future.result())}, {test} rank-1 "
+            f"{100 * rank1['HQ', 'HQ']:.1f} on HQ, {100 * rank1['LQ', 'HQ']:.1f} on LQ queries"
         )
     else:
         own = isinstance(error, RlqkitError)

@@ -63,7 +63,8 @@ def no_result_reasons(
         return []
     paper = load_profile("paper", {"data.dataset": config.data.dataset})
     reasons = []
-    for section in ("training", "teacher"):
+    taught = any(find_row(run.row).external for run in planned_runs(config))
+    for section in ("training", "teacher") if taught else ("training",):
         mine, theirs = (get(c, f"{section}.epochs") for c in (config, paper))
         if mine < theirs:
             length = f"{mine} epochs" if mine else f"{get(config, f'{section}.steps')} steps"
@@ -75,6 +76,9 @@ def no_result_reasons(
         reasons.append(f"another network than {paper.model.backbone}")
     if config.model.weights == "none":
         reasons.append("no pretrained weights")
+    external = dataset_settings(config.data.external).get("images", {})
+    if taught and external:
+        published = {**published, "external": external["train"]}
     for split, count in published.items():
         if images.get(split) != count:
             reasons.append(f"{split}: {images.get(split, 'no')} images, published {count}")
