@@ -67,6 +67,8 @@ def run(
         return folder
     use_threads(config)
     row = find_row(config.row)
+    if row.uses_tad and not RunFolder.of(teacher_config(config)).finished:
+        prepare(config)  # what the student lacks should show before its teacher is trained
     teacher = load_teacher(config, progress) if row.uses_tad else None
     started = time.perf_counter()
     training = prepare(config, folder, teacher)

@@ -82,6 +82,8 @@ def plan_table(plan: Sequence[PlannedRun], throughput: float = THROUGHPUT) -> pd
         config, row = run.config, find_row(run.config.row)
         cost = estimate(config, sizes_of(config), run.processes, throughput)
         seeds = ", ".join(str(r.config.seed) for r in (run, *others))
+        if run.published and not run.published.seed:
+            seeds = "not stated"
         record: dict[str, Any] = {
             "run": run.name, "row": row.name, "seed": seeds,
             "K": config.cap.clusters if row.uses_pose else "",
