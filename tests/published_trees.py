@@ -36,7 +36,11 @@ def prcc_like(root: Path) -> Benchmark:
     """
     tiny = load_wardrobe(root)
     sets = {"train": tiny["train"], "external": tiny["external"]}
-    outfits = {"gallery": ("gallery", 0, 0), "query_sc": ("query", 0, 1), "query_cc": ("query", 1, 2)}
+    outfits = {
+        "gallery": ("gallery", 0, 0),
+        "query_sc": ("query", 0, 1),
+        "query_cc": ("query", 1, 2),
+    }
     for split, (source, outfit, camera) in outfits.items():
         images = tiny[source]
         own = images.table.groupby("identity")["clothes"].transform("min")

@@ -282,7 +282,9 @@ def test_chance_is_what_random_features_reach(protocol: str) -> None:
     found = []
     for _ in range(2000 // 30):
         features = unit(rng.normal(size=(60, 40)))
-        found.append(evaluate_features(features[:30], features[30:], labels, labels, protocol).rank1)
+        found.append(
+            evaluate_features(features[:30], features[30:], labels, labels, protocol).rank1
+        )
     chance = chance_rank1(labels, labels, protocol)
     assert chance == pytest.approx(np.mean(found), abs=0.03) and 0.02 < chance < 0.6
     by_hand = []
