@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from published_trees import PRCC_TESTS, labelled, prcc_like, unit
 
-from rlqkit import comparison, datasets, evaluation, experiment, statistics, tables
+from rlqkit import comparison, datasets, evaluation, experiment, reproduce, statistics, tables
 from rlqkit.config import Config, load_profile, with_overrides
 from rlqkit.datasets import Benchmark, RetrievalTest
 from rlqkit.degradations import KINDS
@@ -274,13 +274,13 @@ def test_conditions_follow_the_headline() -> None:
 
 @pytest.mark.parametrize("protocol", ["general", "SC", "CC"])
 def test_chance_is_what_random_features_reach(protocol: str) -> None:
-    """The formula against 2,000 random rankings of a small set with all kinds of junk."""
+    """Against random rankings of a small set with all kinds of junk, and as written out here."""
     rng = np.random.default_rng(0)
     identity, camera = rng.integers(0, 4, 30), rng.integers(0, 2, 30)
     clothes = 2 * identity + rng.integers(0, 2, 30)
     labels = identity, camera, clothes
     found = []
-    for _ in range(2000 // 30):
+    for _ in range(66):
         features = unit(rng.normal(size=(60, 40)))
         found.append(
             evaluate_features(features[:30], features[30:], labels, labels, protocol).rank1
@@ -401,3 +401,20 @@ def test_rule_without_its_split(
         experiment.run(config, progress=False)
     assert says in str(caught.value) and "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("runs/*"))
+
+
+def test_reproduce_on_a_published_data_set(
+    passed: Config, broken_wardrobe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No checksums are asked of it, its settings are said, and the finished runs end in tables."""
+    monkeypatch.setitem(datasets.LOADERS, "prcc", prcc_like)
+    (broken_wardrobe / "SHA256SUMS").unlink()
+    config = with_overrides(passed, {"data.root": str(broken_wardrobe)})
+    said: list[str] = []
+    folder = reproduce.reproduce(config, notebooks=False, say=said.append)
+    text = "\n".join(said)
+    assert "data set prcc: 96 images\n" in text
+    assert "data set wardrobe-v1: 128 images, checksums agree" in text
+    assert "3 of 3 runs are finished already" in text and (folder / "tables/summary.md").is_file()
+    assert "quality.mix = prcc" in text and "training.batch = 8 (yours, instead of 40)" in text
+    assert "best_validation is left out" in text
