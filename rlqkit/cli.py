@@ -1,4 +1,4 @@
-"""The command line: ``rlqkit reproduce | train | evaluate | import-weights | data | rows``."""
+"""The command line: ``rlqkit reproduce | plan | train | evaluate | data | …``."""
 
 from __future__ import annotations
 
@@ -97,6 +97,47 @@ def reproduce(
     from rlqkit.reproduce import reproduce as run_everything  # imports torch
 
     run_everything(config, notebooks, click.echo)
+
+
+@cli.command()
+@_configured
+@click.option("--dataset", help="Target data set, short for --set data.dataset=...")
+@click.option(
+    "--throughput",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Images/s, forward and backward, of one ResNet-50 branch at 384 x 192.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Also build model and loaders of each kind of run and take one step.",
+)
+def plan(
+    profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
+    dataset: str | None, throughput: float | None, dry_run: bool,
+) -> None:  # fmt: skip
+    """Print the runs of a profile with their estimated cost; nothing is trained or written.
+
+    With the paper profile, also the runs behind the published figures on the data set. With
+    --dry-run the exit code is 2 if any run can't take its first step.
+    """
+    from rlqkit.config import parse_override
+
+    changes = [*changes, *([f"data.dataset={dataset}"] if dataset else [])]
+    config = _config(profile, config_file, changes, results)
+    from rlqkit import rehearsal  # imports torch
+    from rlqkit.costs import THROUGHPUT
+
+    own = dict(parse_override(text) for text in changes)
+    click.echo(rehearsal.describe_plan(config, own, throughput or THROUGHPUT))
+    if dry_run:
+        click.echo("\nDry run, one step of each kind of run (an untrained network teaches):")
+        runs = rehearsal.plan_of(config)
+        if config.profile == "paper":
+            runs += rehearsal.published_plan(config, own)
+        failed = rehearsal.dry_run(runs, click.echo)
+        if failed:
+            raise RlqkitError(f"{failed} kinds of run can't start; mend what stands behind FAILED")
 
 
 @cli.command()

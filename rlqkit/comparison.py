@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from rlqkit import metrics
 from rlqkit.collapse import lq_neighbours, measure_collapse, umap_view
 from rlqkit.config import Config, Moment, with_overrides
 from rlqkit.datasets import ImageSet
-from rlqkit.evaluation import HQ, MIXED, describe
+from rlqkit.evaluation import HQ, MIXED, describe, headline
 from rlqkit.experiment import load_network, run
 from rlqkit.metrics import Labels
 from rlqkit.rows import find_row
@@ -72,29 +73,21 @@ def chance_rank1(query: ImageSet, gallery: ImageSet, protocol: str = "CC") -> fl
         query, gallery: image sets of a benchmark.
         protocol: "general", "SC" or "CC".
     """
-    (q_id, q_cam, q_clothes), (g_id, g_cam, g_clothes) = (
-        query.metric_arrays(), gallery.metric_arrays()
-    )  # fmt: skip
-    same = q_id[:, None] == g_id
-    same_clothes = q_clothes[:, None] == g_clothes
-    keep = {"general": True, "SC": same_clothes, "CC": ~same_clothes}[protocol]
-    correct = same & (q_cam[:, None] != g_cam) & keep
-    valid = correct | ~same
-    has_match = correct.any(axis=1)
-    return float((correct.sum(axis=1) / valid.sum(axis=1))[has_match].mean())
+    return metrics.chance_rank1(query.metric_arrays(), gallery.metric_arrays(), protocol)
 
 
 def describe_queries(folder: RunFolder, rule: str, config: Config) -> Matrix:
-    """(n, 2 D) descriptors of the HQ queries by the network that a selection rule chose."""
+    """(n, 2 D) descriptors of the headline's HQ queries by the network that a rule chose."""
     network = load_network(folder, rule)
-    query = load_benchmark(config)["query"]
+    benchmark = load_benchmark(config)
+    query = benchmark[headline(benchmark).query]
     return describe(network, query, HQ, config, launch_fabric(config))
 
 
-def query_features(folders: Iterable[RunFolder]) -> dict[str, Matrix]:
-    """Descriptors of the HQ and the mixed LQ queries, by a name such as "RLQ, LQ image"."""
+def query_features(folders: Iterable[RunFolder], split: str = "query") -> dict[str, Matrix]:
+    """Descriptors of a split's images, HQ and mixed LQ, by a name such as "RLQ, LQ image"."""
     return {
-        f"{find_row(folder.config().row).title}, {short} image": folder.features()["query", quality]
+        f"{find_row(folder.config().row).title}, {short} image": folder.features()[split, quality]
         for folder in folders
         for short, quality in (("HQ", HQ), ("LQ", MIXED))
     }
@@ -136,7 +129,7 @@ def adversarial_start(history: pd.DataFrame, config: Config) -> int:
 
 
 def collapse_table(
-    runs: Mapping[str, RunFolder], labels: Labels, quality: str = MIXED
+    runs: Mapping[str, RunFolder], labels: Labels, quality: str = MIXED, split: str = "query"
 ) -> pd.DataFrame:
     """Every measure of ``Collapse``, one line per row, on the queries in one quality.
 
@@ -144,11 +137,12 @@ def collapse_table(
         runs: row → finished run with features.
         labels: of the queries.
         quality: "mixed LQ" or a degradation.
+        split: the queries' split.
     """
     lines = {}
     for row, folder in runs.items():
         features = folder.features()
-        found = measure_collapse(features["query", HQ], features["query", quality], labels)
+        found = measure_collapse(features[split, HQ], features[split, quality], labels)
         lines[find_row(row).title] = found.to_dict()
     return pd.DataFrame(lines).T
 
@@ -176,10 +170,12 @@ class CollapseMap:
         return (self.hq - centre) / spread, (self.lq - centre) / spread
 
 
-def collapse_map(folder: RunFolder, labels: Labels, seed: int = 0) -> CollapseMap:
+def collapse_map(
+    folder: RunFolder, labels: Labels, seed: int = 0, split: str = "query"
+) -> CollapseMap:
     """Map of a finished run's queries: UMAP fitted on HQ, mixed LQ transformed into it."""
     features = folder.features()
-    hq, lq = features["query", HQ], features["query", MIXED]
+    hq, lq = features[split, HQ], features[split, MIXED]
     title = find_row(folder.config().row).title
     threads = torch.get_num_threads()
     positions = umap_view(hq, lq, seed)

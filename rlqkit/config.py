@@ -156,6 +156,8 @@ class TeacherConfig:
     """The teacher's own seed: one teacher for all students, and no student's starting weights."""
     adversarial: bool = True
     """Whether the teacher trains with CAL (every external image is its own clothes class)."""
+    selection: Literal["best_validation", "last"] = "best_validation"
+    """Epoch that teaches: the best on the target's validation identities, or the last."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ class EvaluationConfig:
     """Images of a forward pass. Not hashed."""
     degradation_seed: int = 1
     """Seed of the LQ copies of query and gallery; the same for every row and training seed."""
+    gallery_seed: int = 1
+    """Seed of the single-shot galleries; the same for every row and training seed."""
     selection: tuple[Literal["last", "best_validation", "best_test"], ...] = ("last",)
     """Epochs that are reported, side by side; the field's habit is ``best_test``."""
 
@@ -259,10 +263,6 @@ NOT_HASHED = {
 }
 """What may change without changing the numbers of a run."""
 
-ADDED_LATER = {"training.processes": 1, "compat.triplet_gradient": ""}
-"""Fields younger than published runs, with the value that those runs meant. At that value they
-are left out of the hash, so that a run keeps its id."""
-
 
 @dataclass(frozen=True)
 class Moment:
@@ -294,6 +294,9 @@ class Moment:
 def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
     """The configuration of a profile, with dotted overrides such as ``{"training.steps": 10}``.
 
+    The paper profile also takes the settings of its target data set, see
+    :func:`dataset_settings`; an override wins over both.
+
     Raises:
         RlqkitError: unknown profile, unknown key, wrong type or impossible value.
     """
@@ -304,7 +307,36 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
     text = (resources.files("rlqkit") / "profiles" / f"{name}.toml").read_text(encoding="utf-8")
     values = tomllib.loads(text)
     values["profile"] = name
+    wanted = _merge(values, overrides or {}).get("data", {})
+    if name == "paper" and isinstance(wanted, dict):
+        dataset = wanted.get("dataset", DataConfig.dataset)
+        values = _deep_update(values, dataset_settings(dataset).get("set", {}))
     return build(_merge(values, overrides or {}))
+
+
+def dataset_settings(dataset: str) -> dict[str, Any]:
+    """What the library knows of a published data set; {} for any other.
+
+    Returns:
+        ``set`` (configuration sections that the paper profile takes over), ``why`` (sentences for
+        the reader), ``images`` (split → published number of images).
+    """
+    table = tomllib.loads(
+        (resources.files("rlqkit") / "profiles" / "paper_datasets.toml").read_text("utf-8")
+    )
+    found: dict[str, Any] = table.get(dataset, {}) if isinstance(dataset, str) else {}
+    return found
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys: {"training": {"steps": 10}} → {"training.steps": 10}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def load_file(
@@ -325,7 +357,12 @@ def load_file(
         raise RlqkitError(f"configuration {path} is not valid TOML: {error}") from None
     if profile:
         values["profile"] = profile
-    start = to_dict(load_profile(str(values["profile"]))) if "profile" in values else {}
+    start: dict[str, Any] = {}
+    if "profile" in values:
+        data = _merge(values, overrides or {}).get("data")
+        named = data.get("dataset") if isinstance(data, dict) else None
+        dataset = {"data.dataset": named} if isinstance(named, str) else None
+        start = to_dict(load_profile(str(values["profile"]), dataset))
     return build(_merge(_deep_update(start, values), overrides or {}))
 
 
@@ -365,10 +402,6 @@ def config_hash(config: Config) -> str:
         else:
             for name in names:
                 values[section].pop(name)
-    for key, meant in ADDED_LATER.items():
-        section, _, name = key.partition(".")
-        if values[section][name] == meant:
-            values[section].pop(name)
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -379,12 +412,13 @@ def build(values: dict[str, Any]) -> Config:
     Raises:
         RlqkitError: unknown key (with the nearest valid one), wrong type, impossible value.
     """
-    config = _build(Config, values, "")
+    config = build_section(Config, values, "")
     _validate(config)
     return config
 
 
-def _build(cls: type, values: Any, prefix: str) -> Any:
+def build_section(cls: type, values: Any, prefix: str) -> Any:
+    """A typed dataclass from plain values, as strict as the whole tree; prefix starts the keys."""
     if not isinstance(values, dict):
         raise RlqkitError(f"configuration key {prefix.rstrip('.')} is a section, not a value")
     hints = typing.get_type_hints(cls)
@@ -396,7 +430,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
                 f"; valid here: {_list(hints)}"
             )
     arguments = {
-        key: _build(hints[key], value, f"{prefix}{key}.")
+        key: build_section(hints[key], value, f"{prefix}{key}.")
         if dataclasses.is_dataclass(hints[key])
         else _typed(hints[key], value, prefix + key)
         for key, value in values.items()
@@ -476,7 +510,7 @@ def _validate_sizes(config: Config) -> None:
             "data.cache_megabytes", "data.workers", "model.stem_width", "training.epochs",
             "training.steps", "training.warmup", "training.cosine_from", "training.weight_decay",
             "recolouring.colour_groups", "teacher.epochs", "teacher.steps",
-            "evaluation.degradation_seed", "runtime.threads",
+            "evaluation.degradation_seed", "evaluation.gallery_seed", "runtime.threads",
         ),
     }  # fmt: skip
     for least, keys in at_least.items():

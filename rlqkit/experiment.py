@@ -16,7 +16,13 @@ from safetensors.torch import save_file
 from rlqkit.config import Config
 from rlqkit.datasets import Benchmark
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import Evaluation, clothes_changing_map, evaluate_network
+from rlqkit.evaluation import (
+    Evaluation,
+    evaluate_network,
+    metric_records,
+    selection_figures,
+    selection_test,
+)
 from rlqkit.model import Branch, Heads, Network, backbone_state
 from rlqkit.plan import teacher_config
 from rlqkit.processes import adopt_processes, on_first, share_state, with_others
@@ -38,12 +44,6 @@ from rlqkit.training import (
     precision_in_force,
     seed_everything,
 )
-
-SELECTION_SPLITS = {
-    "best_validation": ("val_query", "val_gallery"),
-    "best_test": ("query", "gallery"),
-}
-"""Query and gallery that a selection rule chooses epochs by."""
 
 
 def run(
@@ -72,6 +72,10 @@ def run(
             return folder
         use_threads(config)
         row = find_row(config.row)
+        if row.uses_tad and not on_first(
+            fabric, lambda: RunFolder.of(teacher_config(config)).finished
+        ):
+            prepare(config)  # what the student lacks should show before its teacher is trained
         teacher = load_teacher(config, progress) if row.uses_tad else None
         started = time.perf_counter()
         training = prepare(config, folder, teacher)
@@ -83,10 +87,16 @@ def run(
 
 
 def _write_results(training: Training, folder: RunFolder, started: float) -> None:
+    config = training.config
     folder.save_json("history.json", training.history)
-    _evaluate_rules(training, folder)
+    benchmark = load_benchmark(config)
+    _evaluate_rules(training, folder, benchmark)
+    images = {split: len(images) for split, images in benchmark.sets.items()}
+    if training.row.external or training.row.uses_tad:
+        images["external"] = len(load_external(config))
     made_with = {
-        "precision": precision_in_force(training.config),
+        "images": images,
+        "precision": precision_in_force(config),
         "seconds": round(time.perf_counter() - started, 1),
     }
     folder.save_json("environment.json", folder.environment() | made_with)
@@ -189,10 +199,10 @@ def step_rules(config: Config) -> StepRules:
 def load_teacher(config: Config, progress: bool = True) -> Network:
     """The frozen teacher of a configuration, trained first (with a bar) if it isn't there.
 
-    The epoch is the one that was best on validation identities of the target data set.
+    The epoch is the one that ``teacher.selection`` says.
     """
     folder = run(teacher_config(config), progress)
-    network = load_network(folder, "best_validation")
+    network = load_network(folder, config.teacher.selection)
     return network.requires_grad_(False)
 
 
@@ -247,33 +257,40 @@ def use_threads(config: Config) -> None:
 
 
 def _require_splits(benchmark: Benchmark, config: Config) -> None:
-    for rule, splits in SELECTION_SPLITS.items():
+    for rule in config.evaluation.selection:
+        test = selection_test(benchmark, rule)
+        splits = () if test is None else (test.query, test.gallery)
         missing = [split for split in splits if split not in benchmark.sets]
-        if rule in config.evaluation.selection and missing:
+        if missing:
             raise RlqkitError(
                 f"evaluation.selection names {rule}, but {benchmark.name} has no {missing[0]} "
-                "split; leave it out"
+                "split; leave it out" + _teachers_remedy(config, rule)
             )
+
+
+def _teachers_remedy(config: Config, rule: str) -> str:
+    """A teacher's rules don't come from evaluation.selection but from a key of its own."""
+    is_teacher = find_row(config.row).external and rule == config.teacher.selection
+    return " (for the teacher: teacher.selection=last)" if is_teacher else ""
 
 
 def _validate(
     network: Network, benchmark: Benchmark, config: Config, fabric: Fabric
 ) -> dict[str, float]:
-    """CC mAP on validation identities, and on the test if the field's habit is asked for."""
+    """Headline mAP on validation identities, and on the test if the field's habit is wanted."""
     measured: dict[str, float] = {}
-    for rule, (query, gallery) in SELECTION_SPLITS.items():
-        if rule not in config.evaluation.selection:
+    for rule in config.evaluation.selection:
+        test = selection_test(benchmark, rule)
+        if test is None:
             continue
-        sets = benchmark[query], benchmark[gallery]
-        figures = clothes_changing_map(network, *sets, config, fabric)
+        figures = selection_figures(network, benchmark, test, config, fabric)
         measured |= {rule: figures["mAP"], f"{rule}_rank1": figures["rank1"]}
     return measured
 
 
-def _evaluate_rules(training: Training, folder: RunFolder) -> None:
+def _evaluate_rules(training: Training, folder: RunFolder, benchmark: Benchmark) -> None:
     """Full evaluation of the last epoch and of every epoch that a selection rule chose."""
     config, student = training.config, training.student
-    benchmark = load_benchmark(config)
     last = {name: value.clone() for name, value in student.network.state_dict().items()}
     tables, per_query = [], []
     for rule in config.evaluation.selection:
@@ -289,5 +306,4 @@ def _evaluate_rules(training: Training, folder: RunFolder) -> None:
         if rule == "last":
             folder.save_features(measured.features)
     folder.save_per_query(pd.concat(per_query, ignore_index=True))
-    metrics = pd.concat(tables, ignore_index=True)
-    folder.save_json("metrics.json", metrics.to_dict(orient="records"))
+    folder.save_json("metrics.json", metric_records(pd.concat(tables, ignore_index=True)))

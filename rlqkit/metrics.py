@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlqkit.errors import RlqkitError
+from rlqkit.randomness import generator
 
 PROTOCOLS = ("general", "SC", "CC")
 
@@ -258,6 +259,55 @@ def ranked_list(
         )
         rank += not junk[index]
     return entries
+
+
+def single_shot_galleries(
+    identity: NDArray[np.int64], draws: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """Galleries of one image an identity, drawn at random: the single-shot protocol of PRCC.
+
+    Args:
+        identity: (n_gallery,) identity of each gallery image.
+        draws: galleries wanted (the field takes 10 and averages).
+        seed: of the draws. A gallery depends on the seed, its number and the labels alone, so
+            every model, row and image quality meets the same ones.
+
+    Returns:
+        For each draw the chosen positions, (identities,), ascending.
+    """
+    groups = list(_positions_by_identity(identity).values())
+    sizes = np.array([len(group) for group in groups])
+    galleries = []
+    for draw in range(draws):
+        places = generator(seed, "gallery", draw).integers(sizes)
+        chosen = [group[place] for group, place in zip(groups, places, strict=True)]
+        galleries.append(np.sort(np.array(chosen, dtype=np.int64)))
+    return galleries
+
+
+def chance_rank1(query: Any, gallery: Any, protocol: str) -> float:
+    """Rank-1 of a gallery in random order: mean share of correct images among those not junk.
+
+    Args:
+        query, gallery: labels, as in ``evaluate_distances``.
+        protocol: "general", "SC" or "CC".
+
+    Raises:
+        RlqkitError: as ``evaluate_distances``.
+    """
+    name = protocol_name(protocol)
+    queries, galleries = as_labels(query, "query"), as_labels(gallery, "gallery")
+    positions_of = _positions_by_identity(galleries.identity)
+    _require_a_match(name, queries, galleries, positions_of)
+    shares = []
+    for i, identity in enumerate(queries.identity):
+        positions = positions_of.get(int(identity))
+        if positions is None:
+            continue
+        junk = int(_junk(name, queries, i, galleries, positions).sum())
+        if junk < len(positions):
+            shares.append((len(positions) - junk) / (len(galleries.identity) - junk))
+    return float(np.mean(shares))
 
 
 def flip_descriptor(plain: Features, mirrored: Features) -> Features:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import huggingface_hub
 import timm
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from rlqkit.config import ModelConfig
 from rlqkit.datasets import require_checksums
-from rlqkit.errors import RlqkitError
+from rlqkit.errors import RlqkitError, one_line
 
 Branch = Literal["clothes", "identity", "pose"]
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -33,6 +34,8 @@ START_WEIGHTS = {
     / "data/wardrobe-start/quick.safetensors"
 }
 """Shipped weights for small networks, in the place that ImageNet's have for large ones."""
+HUB_TIMEOUT = 10.0
+"""Seconds that the hub has to answer before ImageNet weights count as out of reach."""
 
 
 class GlobalPooling(nn.Module):
@@ -215,7 +218,11 @@ def _load_backbone(config: ModelConfig) -> nn.Module:
     if pretrained and name == "resnet50":
         name = "resnet50.tv_in1k"  # torchvision's weights, the paper's start
     try:
+        if pretrained:
+            changes |= _pretrained_source(name)
         backbone = timm.create_model(name, pretrained=pretrained, **changes)
+    except RlqkitError:
+        raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RlqkitError(
@@ -230,6 +237,35 @@ def _load_backbone(config: ModelConfig) -> nn.Module:
     elif config.weights not in ("imagenet", "none"):
         _load_weights(backbone, Path(config.weights))
     return backbone
+
+
+def _pretrained_source(name: str) -> dict[str, Any]:
+    """Arguments for timm that take cached weights from disk; nothing if they are to be fetched.
+
+    The hub's client retries for most of a minute without a network. So the cache is looked at
+    first, then the hub is asked once, and what is not to be had is said at once.
+
+    Raises:
+        RlqkitError: not cached, and no network (or HF_HUB_OFFLINE forbids it).
+    """
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None or not settings.hf_hub_id:
+        return {}
+    cached = huggingface_hub.try_to_load_from_cache(settings.hf_hub_id, "model.safetensors")
+    if isinstance(cached, str):
+        return {"pretrained_cfg_overlay": {"file": cached}}
+    reason = "HF_HUB_OFFLINE is set"
+    if not huggingface_hub.is_offline_mode():
+        address = huggingface_hub.hf_hub_url(settings.hf_hub_id, "model.safetensors")
+        try:
+            huggingface_hub.get_session().head(address, timeout=HUB_TIMEOUT)
+            return {}
+        except Exception as error:  # whatever kind of client the hub's library uses
+            reason = f"the hub can't be reached: {one_line(error)}"
+    raise RlqkitError(
+        f"ImageNet weights {name} are not in this machine's cache and {reason}; fetch them once "
+        "with a network (the cache keeps them), or set model.weights to a file of their state dict"
+    )
 
 
 def backbone_state(network: Network, branch: Branch = "identity") -> dict[str, Tensor]:

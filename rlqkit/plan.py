@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from rlqkit.config import CapConfig, CompatConfig, Config, RecolouringConfig
+from rlqkit.config import (
+    CapConfig,
+    CompatConfig,
+    Config,
+    RecolouringConfig,
+    dataset_settings,
+    flatten,
+    get,
+)
 from rlqkit.errors import RlqkitError
 from rlqkit.rows import ROWS, TEACHER, find_row
 
@@ -38,7 +47,8 @@ def teacher_config(config: Config) -> Config:
         config.training, epochs=teacher.epochs, steps=teacher.steps, batch=teacher.batch,
         adversarial_from=config.training.adversarial_from if teacher.adversarial else NEVER,
     )  # fmt: skip
-    evaluation = replace(config.evaluation, selection=("last", "best_validation"))
+    selection = tuple(dict.fromkeys(("last", teacher.selection)))
+    evaluation = replace(config.evaluation, selection=selection)
     return replace(
         config, row=TEACHER.name, seed=teacher.seed, training=training, evaluation=evaluation,
         cap=CapConfig(), recolouring=RecolouringConfig(), compat=CompatConfig(
@@ -47,3 +57,24 @@ def teacher_config(config: Config) -> Config:
             triplet_gradient=config.compat.triplet_gradient,
         ),
     )  # fmt: skip
+
+
+def settings_lines(config: Config) -> list[str]:
+    """What the paper profile sets because of the data set, and where the user decided otherwise."""
+    settings = dataset_settings(config.data.dataset)
+    if config.profile != "paper":
+        return []
+    if not settings:
+        return [
+            f"no settings of its own for data set {config.data.dataset}: the profile's hold, "
+            f"quality.mix = {config.quality.mix} among them"
+        ]
+    lines = [f"set for data set {config.data.dataset}, any --set wins:"]
+    for key, value in flatten(settings.get("set", {})).items():
+        shown, mine = _text(value), _text(get(config, key))
+        lines.append(f"  {key} = {mine}" + (f" (yours, instead of {shown})" * (mine != shown)))
+    return lines + [f"  {reason}" for reason in settings.get("why", [])]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -46,7 +46,7 @@ from rlqkit.degradations import (
     pixelate,
 )
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ, LQ, Features
+from rlqkit.evaluation import HQ, LQ, Features, headline_name
 from rlqkit.experiment import load_network
 from rlqkit.images import (
     EXTERNAL_LQ,
@@ -1165,11 +1165,16 @@ def instructive_query(features: Features, query: ImageSet, gallery: ImageSet, k:
 
 
 def best_found_by_all(runs: Mapping[str, RunFolder]) -> int:
-    """The HQ query that the runs answer best under CC: its worst first match comes earliest.
+    """The HQ query that the runs answer best in the headline test (CC where clothes are labelled).
+
+    Its worst first match comes earliest.
 
     The first of equals wins; a query without a valid match is never chosen.
     """
-    hits = np.stack([_per_query(run, "CC", HQ)["first_hit"].to_numpy() for run in runs.values()])
+    tests = {title: headline_name(run.per_query()) for title, run in runs.items()}
+    hits = np.stack(
+        [_per_query(run, tests[title], HQ)["first_hit"].to_numpy() for title, run in runs.items()]
+    )
     worst = np.where(hits >= 0, hits, np.iinfo(np.int64).max).max(axis=0)
     return int(worst.argmin())
 
@@ -1217,10 +1222,15 @@ def cmc_figure(
 
 
 def precision_figure(run: RunFolder, title: str, synthetic: bool) -> Figure:
-    """Histogram of every query's average precision, HQ beside LQ, for each protocol."""
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained", sharey=True)
+    """Histogram of every query's average precision, HQ beside LQ, for each test of a run."""
+    tests = run.per_query()["protocol"].unique()
+    figure, grid = plt.subplots(
+        1, len(tests), figsize=(1 + 10 / 3 * len(tests), 3.4), layout="constrained", sharey=True,
+        squeeze=False,
+    )  # fmt: skip
+    panels = grid[0]
     bins = np.geomspace(1e-3, 1, 25)
-    for axes, protocol in zip(panels, PROTOCOLS, strict=True):
+    for axes, protocol in zip(panels, tests, strict=True):
         for quality, colour in ((HQ, HQ_COLOUR), (LQ, LQ_COLOUR)):
             values = _per_query(run, protocol, quality)["average_precision"].dropna().to_numpy()
             shown = np.maximum(values, bins[0])

@@ -249,7 +249,7 @@ def plot_qualities(
     axes.annotate(
         " chance", (1, chance), xycoords=("axes fraction", "data"), color=GREY, va="center"
     )
-    axes.set_ylabel("CC rank-1, %")
+    axes.set_ylabel(f"{intervals['test'].iloc[0]} rank-1, %")
     figure.suptitle(title, fontsize=13)
     return figure
 
@@ -301,7 +301,8 @@ def plot_rank1(intervals: pd.DataFrame, title: str, chance: float | None = None)
         axes.axvline(chance, color=GREY, linestyle="--", linewidth=1, label="chance")
     _name_rows(axes, rows)
     axes.set_xlim(left=-0.015 * axes.get_xlim()[1])
-    axes.set_xlabel("CC rank-1, %, with 95 % interval (bootstrap over identities)")
+    test = intervals["test"].iloc[0]
+    axes.set_xlabel(f"{test} rank-1, %, with 95 % interval (bootstrap over identities)")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axes.set_title(title)
     return figure
@@ -337,7 +338,7 @@ def plot_differences(differences: pd.DataFrame, title: str) -> Figure:
             )
         axes.axvline(0, color="black", linewidth=1)
         axes.set_title(condition)
-        axes.set_xlabel("points of CC rank-1")
+        axes.set_xlabel(f"points of {mine['test'].iloc[0]} rank-1")
         axes.margins(x=0.12)
     _name_rows(grid[0, 0], rows)
     figure.suptitle(title, fontsize=13)
@@ -376,8 +377,9 @@ def plot_bargain(intervals: pd.DataFrame, title: str) -> Figure:
     axes.axline(
         (0, 0), slope=1, color=GREY, linestyle="--", linewidth=1, zorder=0, label="LQ as good as HQ"
     )
-    axes.set_xlabel("HQ queries: CC rank-1, %")
-    axes.set_ylabel("LQ queries: CC rank-1, %")
+    test = intervals["test"].iloc[0]
+    axes.set_xlabel(f"HQ queries: {test} rank-1, %")
+    axes.set_ylabel(f"LQ queries: {test} rank-1, %")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axes.set_title(title)
     return figure
@@ -589,7 +591,7 @@ def plot_dials(dials: pd.DataFrame, title: str) -> Figure:
         grid[1, column].set_xlabel(f"{DIALS[kind][1]}  (stronger →)")
         grid[0, column].set_title(KIND_TITLES[kind])
     grid[0, 0].set_ylabel("cosine HQ–LQ of one image")
-    grid[1, 0].set_ylabel("CC rank-1, %")
+    grid[1, 0].set_ylabel(f"{dials['test'].iloc[0]} rank-1, %")
     grid[1, 0].set_ylim(bottom=0)
     grid[0, -1].legend(loc="best")
     figure.suptitle(title, fontsize=13)

@@ -19,10 +19,11 @@ from typing import Any
 import pandas as pd
 
 from rlqkit import datasets
-from rlqkit.config import Config, from_dict, to_dict
+from rlqkit.config import Config, dataset_settings, flatten, from_dict, load_profile, to_dict
 from rlqkit.errors import RlqkitError, one_line
+from rlqkit.evaluation import headline_name
 from rlqkit.experiment import run
-from rlqkit.plan import planned_runs
+from rlqkit.plan import planned_runs, settings_lines
 from rlqkit.rows import find_row
 from rlqkit.runs import RunFolder, profile_folder
 from rlqkit.tables import write_tables
@@ -49,6 +50,8 @@ def reproduce(config: Config, notebooks: bool = True, say: Say = print) -> Path:
     folder = profile_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     _check_data(config, say)
+    for line in settings_lines(config):
+        say(line)
     plan = planned_runs(config)
     run_all(plan, config.runtime.jobs, say)
     tables = write_tables(config)
@@ -173,31 +176,27 @@ def _forget_paths(notebook: Path, parameters: dict[str, Any]) -> None:
 
 def _differences(config: Config) -> dict[str, Any]:
     """What a configuration changes in its profile, as dotted overrides."""
-    from rlqkit.config import load_profile
-
-    mine, profile = _flat(to_dict(config)), _flat(to_dict(load_profile(config.profile)))
+    mine = flatten(to_dict(config))
+    dataset = {"data.dataset": config.data.dataset}  # a profile's settings may depend on it
+    profile = flatten(to_dict(load_profile(config.profile, dataset)))
     ours = ("row", "seed", "runtime.results")  # parameters of their own
-    return {k: v for k, v in mine.items() if v != profile[k] and k not in ours}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+    changed = {k: v for k, v in mine.items() if v != profile[k] and k not in ours}
+    named = load_profile(config.profile).data.dataset
+    return changed if config.data.dataset == named else dataset | changed
 
 
 def _check_data(config: Config, say: Say) -> None:
-    """The embedded sets must be the shipped ones, byte for byte, before anything is trained."""
+    """Data sets must be there before anything is trained, the shipped ones byte for byte.
+
+    Nobody publishes checksums of the real ones; `rlqkit data check` looks at those.
+    """
     data = config.data
     places = [(data.dataset, data.root), (data.external, data.external_root)]
     for name, root in dict.fromkeys(places):
-        benchmark = datasets.load(name, Path(root) if root else None, verify=True)
+        shipped = not dataset_settings(name)
+        benchmark = datasets.load(name, Path(root) if root else None, verify=shipped)
         images = sum(len(images) for images in benchmark.sets.values())
-        say(f"data set {name}: {images} images, checksums agree")
+        say(f"data set {name}: {images} images" + ", checksums agree" * shipped)
 
 
 def _start_worker(numbers: Any) -> None:
@@ -222,11 +221,12 @@ def _report(future: Future[float], config: Config, say: Say, failures: list[str]
     error = future.exception()
     if error is None:
         metrics = pd.DataFrame(RunFolder.of(config).metrics())
-        chosen = metrics[(metrics["protocol"] == "CC") & (metrics["rule"] == "last")]
+        test = headline_name(metrics)
+        chosen = metrics[(metrics["protocol"] == test) & (metrics["rule"] == "last")]
         rank1 = chosen.set_index(["query", "gallery"])["rank1"]
         say(
-            f"{name}: {_minutes(future.result())}, CC rank-1 {100 * rank1['HQ', 'HQ']:.1f} on HQ, "
-            f"{100 * rank1['LQ', 'HQ']:.1f} on LQ queries"
+            f"{name}: {_minutes(future.result())}, {test} rank-1 "
+            f"{100 * rank1['HQ', 'HQ']:.1f} on HQ, {100 * rank1['LQ', 'HQ']:.1f} on LQ queries"
         )
     else:
         own = isinstance(error, RlqkitError)

@@ -11,7 +11,7 @@ import pandas as pd
 from rlqkit.config import Config
 from rlqkit.datasets import Benchmark, ImageSet
 from rlqkit.degradations import KINDS, Severity
-from rlqkit.evaluation import HQ
+from rlqkit.evaluation import HQ, headline
 from rlqkit.features import extract_descriptors
 from rlqkit.images import EvaluationImages
 from rlqkit.metrics import Labels, evaluate_features
@@ -60,7 +60,7 @@ def turn_dials(
     levels: int = 4,
     queries: int = 150,
 ) -> pd.DataFrame:
-    """HQ–LQ cosine and CC rank-1 (HQ gallery) at each level of each degradation.
+    """HQ–LQ cosine and headline rank-1 (CC; HQ gallery) at each level of each degradation.
 
     Args:
         networks: title → (run folder with features, its network in eval mode).
@@ -71,15 +71,16 @@ def turn_dials(
 
     Returns:
         One row per model, kind and level (0 = untouched): value (NaN at level 0), cosine in
-        −1..1, rank1 in 0..1.
+        −1..1, rank1 in 0..1, test (the headline's name).
     """
-    mask = some_queries(benchmark["query"], queries)
-    some = benchmark["query"].select(mask)
-    gallery_labels = Labels(*benchmark["gallery"].metric_arrays())
+    test = headline(benchmark)
+    mask = some_queries(benchmark[test.query], queries)
+    some = benchmark[test.query].select(mask)
+    gallery_labels = Labels(*benchmark[test.gallery].metric_arrays())
     records = []
     for model, (folder, network) in networks.items():
         features = folder.features()
-        clean, gallery = features["query", HQ][mask], features["gallery", HQ]
+        clean, gallery = features[test.query, HQ][mask], features[test.gallery, HQ]
         for kind in KINDS:
             settings: list[tuple[float, Severity | None]] = [(float("nan"), None)]
             settings += dial_settings(severity(config), kind, levels)
@@ -88,12 +89,12 @@ def turn_dials(
                 if setting is not None:
                     found = _describe(network, some, kind, setting, config)
                 result = evaluate_features(
-                    found, gallery, Labels(*some.metric_arrays()), gallery_labels, "CC"
+                    found, gallery, Labels(*some.metric_arrays()), gallery_labels, test.rule
                 )
                 cosine = float(np.einsum("nd,nd->n", clean, found).mean())
                 records.append(
                     {"model": model, "kind": kind, "level": level, "value": value,
-                     "cosine": cosine, "rank1": result.rank1}
+                     "cosine": cosine, "rank1": result.rank1, "test": test.name}
                 )  # fmt: skip
     return pd.DataFrame(records)
 

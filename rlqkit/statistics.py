@@ -20,22 +20,25 @@ from numpy.typing import NDArray
 
 from rlqkit.degradations import KINDS
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ, LQ, MIXED
+from rlqkit.evaluation import HQ, LQ, MIXED, headline_name
 from rlqkit.rows import find_row
 
 Condition = tuple[str, str, str]
-"""Query quality, gallery quality, protocol."""
+"""Query quality, gallery quality, protocol (a test's name, or ``HEADLINE``)."""
+
+HEADLINE = "headline"
+"""In place of a protocol: the benchmark's headline test, CC where clothes are labelled."""
 
 CONDITIONS: dict[str, Condition] = {
-    "HQ": (HQ, HQ, "CC"),
-    "LQ → HQ": (LQ, HQ, "CC"),
-    "LQ → LQ": (MIXED, MIXED, "CC"),
+    "HQ": (HQ, HQ, HEADLINE),
+    "LQ → HQ": (LQ, HQ, HEADLINE),
+    "LQ → LQ": (MIXED, MIXED, HEADLINE),
 }
 """The three questions of the paper, by the name that tables and figures give them."""
 
 QUALITIES: dict[str, Condition] = {
-    HQ: (HQ, HQ, "CC"),
-    **{kind.replace("_", " "): (kind, HQ, "CC") for kind in KINDS},
+    HQ: (HQ, HQ, HEADLINE),
+    **{kind.replace("_", " "): (kind, HQ, HEADLINE) for kind in KINDS},
 }
 """Query qualities against the HQ gallery, the degradations one by one."""
 
@@ -78,6 +81,8 @@ def select(per_query: pd.DataFrame, condition: Condition, rule: str = "last") ->
         RlqkitError: the table holds no such query.
     """
     query, gallery, protocol = condition
+    if protocol == HEADLINE:
+        protocol = headline_name(per_query)
     kinds = KINDS if query == LQ else (query,)
     chosen = per_query[
         per_query["query"].isin(kinds)
@@ -107,7 +112,8 @@ def clustered_interval(
     Args:
         per_query: queries of one condition (see ``select``): identity, query, file, first_hit,
             average_precision. Tables of several training seeds may be stacked: each query then
-            counts with its mean over the seeds.
+            counts with its mean over the seeds, as it does over the galleries of a single-shot
+            test.
         reference: the other model's queries; the interval is that of model − reference.
         measure: "rank1", "rank5", … or "mAP".
         level: coverage aimed at.
@@ -165,8 +171,8 @@ def interval_table(
         reference: a row of ``tables``; all others are then given as differences to it.
 
     Returns:
-        Columns row, condition, estimate, low, high (percent, or points of a difference),
-        identities, queries, and excludes_zero where there is a reference.
+        Columns row, condition, test (its name), estimate, low, high (percent, or points of a
+        difference), identities, queries, and excludes_zero where there is a reference.
     """
     if reference is not None and reference not in tables:
         raise RlqkitError(f'reference row "{reference}" has no run; have {", ".join(tables)}')
@@ -181,6 +187,7 @@ def interval_table(
                 other = select(tables[reference], condition, rule)
             found = clustered_interval(mine, other, measure)
             record: dict[str, Any] = {"row": row, "condition": name}
+            record["test"] = mine["protocol"].iloc[0]
             record |= {k: 100 * getattr(found, k) for k in ("estimate", "low", "high")}
             record |= {"identities": found.identities, "queries": found.queries}
             if reference is not None:

@@ -244,6 +244,7 @@ def other_value(key: str, value: Any) -> Any:
         "cap.disentangle_form": "relu",
         "recolouring.palette": "last",
         "evaluation.selection": ("last",),
+        "teacher.selection": "last",
         "reproduce.seeds": (5, 6),
         "reproduce.rows": ("cal",),
     }

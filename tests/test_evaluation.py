@@ -11,10 +11,10 @@ from rlqkit import experiment
 from rlqkit.config import Config, load_profile, with_overrides
 from rlqkit.degradations import KINDS
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ, LQ, MIXED, PROTOCOLS, describe, measure, summarise
+from rlqkit.evaluation import HQ, LQ, MIXED, describe, measure, summarise
 from rlqkit.experiment import load_network, run
 from rlqkit.features import extract_descriptors
-from rlqkit.metrics import evaluate_distances
+from rlqkit.metrics import PROTOCOLS, evaluate_distances
 from rlqkit.runs import RunFolder
 from rlqkit.tasks import evaluation_images, load_benchmark
 from rlqkit.training import launch_fabric
@@ -96,7 +96,7 @@ def test_metrics_follow_from_the_saved_features(finished: RunFolder) -> None:
             assert result.mAP == pytest.approx(
                 table.loc[(query, gallery, protocol)]["mAP"], abs=0.02
             )
-            again = measure(features, benchmark["query"], benchmark["gallery"]).metrics
+            again = measure(features, benchmark).metrics
             mine = again.set_index(KEYS).loc[(query, gallery, protocol)]
             assert mine["mAP"] == pytest.approx(result.mAP, abs=1e-6)
             assert mine["rank1"] == pytest.approx(result.rank1)
