@@ -168,17 +168,24 @@ def _data_command(command: Any) -> Any:
 
 @data.command("check")
 @_data_command
-def data_check(name: str, root: Path | None) -> None:
-    """Check every byte and label of a data set; exit code 2 if anything is wrong."""
+@click.option("--labels", type=click.Path(path_type=Path), help="Folder of label files and masks.")
+def data_check(name: str, root: Path | None, labels: Path | None) -> None:
+    """Check every byte and label of a data set; exit code 2 if anything is wrong.
+
+    NAME is wardrobe-v1, ltcc, prcc, last, deepchange or celeb-reid. Published sets are compared
+    with their authors' figures; docs/datasets says how to get each of them.
+    """
     from rlqkit import datasets
 
-    report = datasets.check(datasets.load(name, root))
+    benchmark = datasets.load(name, root, labels=labels, tolerant=True)
+    report = datasets.check(benchmark, progress=True)
     click.echo(report.to_string())
     problems = report[~report["ok"]]
     if len(problems):
         raise RlqkitError(
             f"{name}: {len(problems)} problems, the first: {problems.iloc[0]['subject']} "
-            f"({problems.iloc[0]['check']}); {datasets.RENEW}"
+            f"({problems.iloc[0]['check']}: {problems.iloc[0]['found']}); "
+            f"{datasets.remedy(benchmark)}"
         )
 
 

@@ -19,6 +19,7 @@ STREAMS = {
     "torch": 2,  # flip, sigma of the Gaussian blur
     "sampler": 3,  # order of the images
     "evaluation": 4,  # degradation of evaluation images
+    "validation identities": 6,  # who leaves the training set for validation
 }
 """Streams never overlap: the number is part of the generator's key. "augment" and "torch" are
 apart because the released code draws them from two generators that are seeded differently."""
