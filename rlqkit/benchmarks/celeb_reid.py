@@ -1,4 +1,4 @@
-"""Celeb-reID: celebrities in the street (Huang et al., IJCNN 2019). Nobody labelled clothes.
+"""Celeb-reID: celebrities in the street (Huang et al., TCSVT 2019). Nobody labelled clothes.
 
 Every image is its own clothes class. There are no cameras either: every image counts as one of its
 own, so that no match is dropped (the released code reads the first digit of the image's number as

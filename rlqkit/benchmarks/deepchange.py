@@ -1,4 +1,4 @@
-"""DeepChange: 17 cameras over a year (Xu et al., ICCV 2023). Lists say which images count.
+"""DeepChange: 17 cameras over a year (Xu and Zhu, ICCV 2023). Lists say which images count.
 
 The tracklet stands in for the camera, as the data set's authors evaluate: matches from the query's
 camera are allowed, those from its own tracklet are not. One day's clothes are one outfit.
