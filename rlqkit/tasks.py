@@ -51,8 +51,7 @@ def load_benchmark(config: Config) -> Benchmark:
     With ``data.validation_identities``, that many training people validate instead.
     """
     data = config.data
-    root, labels = (Path(folder) if folder else None for folder in (data.root, data.labels))
-    benchmark = datasets.load(data.dataset, root, labels=labels)
+    benchmark = whole_benchmark(config)
     if data.validation_identities:
         benchmark = carve_validation(benchmark, data.validation_identities, data.validation_seed)
     sets = {
@@ -60,6 +59,13 @@ def load_benchmark(config: Config) -> Benchmark:
         for name, images in benchmark.sets.items()
     }
     return replace(benchmark, sets=sets)
+
+
+def whole_benchmark(config: Config, tolerant: bool = False) -> Benchmark:
+    """The target data set as it lies on disk; `tolerant` as in ``datasets.load``."""
+    data = config.data
+    root, labels = (Path(folder) if folder else None for folder in (data.root, data.labels))
+    return datasets.load(data.dataset, root, labels=labels, tolerant=tolerant)
 
 
 def load_external(config: Config) -> ImageSet:

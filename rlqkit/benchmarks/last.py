@@ -1,4 +1,4 @@
-"""LaST: people of films, 228,000 images (Shu et al., TCSVT 2022). Clothes are labelled in train only.
+"""LaST: people of films, 228,000 images (Shu et al., TCSVT 2022). Clothes: labelled in train only.
 
 There are no cameras: every image counts as one of its own, so that no match is dropped.
 """
