@@ -670,12 +670,13 @@ def check(benchmark: Benchmark, progress: bool = False) -> pd.DataFrame:
         return check_published(benchmark, progress)
     rows = [*_check_counts(benchmark), *_check_shared(benchmark)]
     seen: dict[str, tuple[str, str]] = {}
+    last_label = _last_label(benchmark.root)
     for split, images in benchmark.sets.items():
         problems = []
         for row in tqdm(
             range(len(images)), desc=split, unit="image", disable=None if progress else True
         ):
-            problems += _check_image(images, row, split, seen)
+            problems += _check_image(images, row, split, seen, last_label)
         rows += problems or [finding("images are whole", split, len(images), len(images))]
         rows += _count_labels(images, split)
         rows += _height_histogram(images, split)
@@ -749,11 +750,12 @@ def _check_shared(benchmark: Benchmark) -> list[dict[str, object]]:
 
 
 def _check_image(
-    images: ImageSet, row: int, split: str, seen: dict[str, tuple[str, str]]
+    images: ImageSet, row: int, split: str, seen: dict[str, tuple[str, str]], last_label: int
 ) -> list[dict[str, object]]:
     """Problems of one image: unreadable, another size, the bytes of another split's image, mask.
 
     `seen` maps the SHA-256 of every image so far to its file and split; this image is added.
+    `last_label` is the highest that masks may have.
     """
     sample = images.table.iloc[row]
     file, mask = sample["file"], sample["mask"]
@@ -772,9 +774,16 @@ def _check_image(
         rows.append(finding("duplicate", file, f"the bytes of {twin}", "its own", ok=False))
     if labels is not None and labels.shape != pixels.shape[:2]:
         rows.append(finding("size of mask", mask, labels.shape, pixels.shape[:2], ok=False))
-    if labels is not None and labels.max(initial=0) > TROUSERS:
-        rows.append(finding("labels of mask", mask, labels.max(), f"0..{TROUSERS}", ok=False))
+    if labels is not None and labels.max(initial=0) > last_label:
+        rows.append(finding("labels of mask", mask, labels.max(), f"0..{last_label}", ok=False))
     return rows
+
+
+def _last_label(root: Path) -> int:
+    """The highest label of the masks: dataset.json may name more parts than shirt and trousers."""
+    named = read_card(root).get("labels")
+    numbers = [int(label) for label in named] if isinstance(named, dict) else []
+    return max(numbers, default=TROUSERS)
 
 
 def _count_labels(images: ImageSet, split: str) -> list[dict[str, object]]:

@@ -41,7 +41,12 @@ def resolution_figure(benchmark: Benchmark) -> Figure:
     table = resolution_table(benchmark)
     splits = list(dict.fromkeys(table.index.get_level_values("split")))
     figure, axes = plt.subplots(
-        1, len(splits), figsize=(1.2 + 2.3 * len(splits), 3.2), sharey=True, squeeze=False
+        1,
+        len(splits),
+        figsize=(1.2 + 2.3 * len(splits), 3.2),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     stated = bool(table["published"].notna().any())
     for axis, split in zip(axes[0], splits, strict=True):
@@ -57,10 +62,12 @@ def resolution_figure(benchmark: Benchmark) -> Figure:
             texts = [f"{int(count):,}" if count else "" for count in counts]
             axis.bar_label(bars, texts, fontsize=6, rotation=90, padding=2)
         axis.set_xticks(places + (width / 2 if stated else 0), rows.index, rotation=60, fontsize=8)
-        axis.set(title=str(split), ylim=(0, 1.25))
+        axis.set(title=str(split), ylim=(0, 1.25), yticks=np.linspace(0, 1, 5))
+        axis.grid(visible=False, axis="x")
     axes[0, 0].set_ylabel("share of the split")
     if stated:
-        axes[0, 0].legend(fontsize=7, loc="upper right")
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, fontsize=8, loc="outside lower center", ncols=2)
     title = f"{benchmark.name}: short side of the images in pixels"
     figure.suptitle(_headline(title, benchmark.synthetic), weight="bold")
     return figure
