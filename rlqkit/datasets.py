@@ -291,7 +291,10 @@ def load(
 
 
 def default_root(name: str) -> Path:
-    """$RLQKIT_DATA/<name> if there is such a folder, else data/<name> of the repository."""
+    """$RLQKIT_DATA/<name> if there is such a folder, else data/<name> of the repository.
+
+    A published data set is never in the repository, so for those it is $RLQKIT_DATA/<name> anyway.
+    """
     own = os.environ.get("RLQKIT_DATA")
     if own:
         if not Path(own).is_dir():
@@ -299,7 +302,7 @@ def default_root(name: str) -> Path:
                 f"RLQKIT_DATA names {own}, which is no folder: set it to the folder that holds "
                 "your data sets, or unset it"
             )
-        if (Path(own) / name).is_dir():
+        if name in PUBLISHED or (Path(own) / name).is_dir():
             return Path(own) / name
     return Path(__file__).resolve().parent.parent / "data" / name
 

@@ -123,9 +123,10 @@ def _headline(text: str, synthetic: bool) -> str:
 
 
 def _spread(images: ImageSet, count: int) -> list[int]:
-    """`count` identities, evenly spread over the sorted ones."""
+    """`count` identities (or all, if there are fewer), evenly spread over the sorted ones."""
     people = np.unique(images.identities)
-    return [int(p) for p in people[np.linspace(0, len(people) - 1, count).astype(int)]]
+    places = np.linspace(0, len(people) - 1, min(count, len(people))).astype(int)
+    return [int(person) for person in people[places]]
 
 
 def _shots(images: ImageSet, person: int, count: int, frame: str) -> list[Tile]:

@@ -488,3 +488,4 @@ def test_check_asks_for_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("RLQKIT_DATA", str(tmp_path))
     outcome = rlqkit("data", "check", "celeb-reid")
     assert outcome.code == 2 and "docs/datasets/celeb-reid.md" in outcome.err
+    assert str(tmp_path / "celeb-reid") in outcome.err

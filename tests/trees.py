@@ -46,8 +46,8 @@ def ltcc_names() -> list[str]:
 def write_ltcc(root: Path) -> Path:
     """LTCC under `root`/LTCC_ReID, 8 x 4 pixels an image; returns `root`.
 
-    One BMP-like trick makes it fast: a PNG is encoded once, and each file gets its number in a
-    text chunk's place after the end, which decoders ignore, so no two files are the same bytes.
+    To be fast, one PNG is encoded once, and each file gets its number behind the picture's end,
+    where decoders don't look: no two files are the same bytes.
     """
     buffer = io.BytesIO()
     Image.fromarray(np.full((8, 4, 3), 120, dtype=np.uint8)).save(buffer, "png")
