@@ -259,9 +259,15 @@ def _positives(images: ImageSet, recolouring: Recolouring | None) -> NDArray[np.
     worn = images.clothes_of_identity()
     if recolouring is None:
         return worn
+    people, originals = worn.shape
     extra = (recolouring.groups or len(recolouring.colours)) ** 2
-    recoloured = np.kron(np.eye(images.n_identities, dtype=bool), np.ones((1, extra), dtype=bool))
-    return np.concatenate([worn, recoloured], axis=1)
+    # filled in place: LaST's 5,000 people make this a gigabyte, which needn't be held twice
+    positives = np.zeros((people, originals + people * extra), dtype=bool)
+    positives[:, :originals] = worn
+    for person in range(people):
+        start = originals + person * extra
+        positives[person, start : start + extra] = True
+    return positives
 
 
 def _policy(config: Config) -> SeedPolicy:

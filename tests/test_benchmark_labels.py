@@ -14,8 +14,8 @@ from PIL import Image
 from trees import HOLDERS, write_tree
 
 from rlqkit import tasks
-from rlqkit.benchmarks.labels import key_of, rows_by_key
 from rlqkit.benchmarks.masks import PARSERS, READERS, mask_files, parsed_clothes
+from rlqkit.benchmarks.naming import key_of, rows_by_key
 from rlqkit.config import Config, load_profile
 from rlqkit.datasets import PUBLISHED, SHIRT, TROUSERS, ImageSet, load
 from rlqkit.errors import RlqkitError

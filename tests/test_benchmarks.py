@@ -484,6 +484,14 @@ def test_describe_and_check_of_small_trees(trees: Path) -> None:
         assert (len(junk) > 0) == (name in ("ltcc", "last", "celeb-reid"))
 
 
+def test_an_exported_rendered_set_is_no_published_one(small: Path) -> None:
+    """`rlqkit data export` leaves export.json: the set is synthetic, its counts are its own."""
+    (small / "ltcc" / "export.json").write_text("{}")
+    benchmark = load("ltcc", small / "ltcc")
+    assert benchmark.synthetic and all(images.synthetic for images in benchmark.sets.values())
+    assert datasets.check(benchmark)["ok"].all()
+
+
 def test_check_asks_for_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLQKIT_DATA", str(tmp_path))
     outcome = rlqkit("data", "check", "celeb-reid")

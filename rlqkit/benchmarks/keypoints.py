@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rlqkit.benchmarks.naming import key_of
 from rlqkit.datasets import N_JOINTS, ImageSet
 from rlqkit.errors import RlqkitError
 
@@ -28,13 +29,11 @@ def read_keypoints(file: Path, images: ImageSet, rows: dict[str, int]) -> NDArra
     Args:
         file: .csv or .json, perhaps .gz.
         images: whose rows are wanted.
-        rows: `labels.rows_by_key` of them.
+        rows: `naming.rows_by_key` of them.
 
     Raises:
         RlqkitError: no such format, joints that aren't numbers, or no image of the set.
     """
-    from rlqkit.benchmarks.labels import key_of
-
     is_json = ".json" in file.suffixes
     names, points, scores = _read_json(file) if is_json else _read_table(file)
     joints = np.full((len(images), N_JOINTS, 3), np.nan)

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rlqkit.benchmarks.index import EXTENSIONS
 from rlqkit.benchmarks.keypoints import read_keypoints
 from rlqkit.benchmarks.layouts import Layout
 from rlqkit.benchmarks.masks import KINDS, find_masks
+from rlqkit.benchmarks.naming import key_of, rows_by_key
 from rlqkit.datasets import UNKNOWN, Benchmark, ImageSet
 from rlqkit.errors import RlqkitError
 
@@ -58,31 +58,6 @@ def attach_labels(benchmark: Benchmark, layout: Layout, folder: Path) -> Benchma
         holder = folder if any((folder / kind).is_dir() for kind in KINDS) else folder.parent
         sets[split] = find_masks(holder, images)
     return replace(benchmark, sets=sets)
-
-
-def rows_by_key(images: ImageSet) -> dict[str, int]:
-    """Names under which label files may list an image -> its row in the table.
-
-    For PRCC's train/001/A_cropped_rgb001.jpg: `train/001/A_cropped_rgb001`,
-    `001/A_cropped_rgb001`, `001_A_cropped_rgb001` (the authors'), and `A_cropped_rgb001` if that
-    were unique.
-    """
-    rows: dict[str, int] = {}
-    stems: dict[str, list[int]] = {}
-    pairs = zip(images.table["file"], images.table["part"], strict=True)
-    for row, (file, part) in enumerate(pairs):
-        whole = file.rpartition(".")[0]
-        inner = whole.removeprefix(f"{part}/")
-        rows |= {whole: row, inner: row, inner.replace("/", "_"): row}
-        stems.setdefault(inner.rpartition("/")[2], []).append(row)
-    return {stem: found[0] for stem, found in stems.items() if len(found) == 1} | rows
-
-
-def key_of(text: str) -> str:
-    """A label file's name of an image as a key of `rows_by_key`: no extension, plain slashes."""
-    name = text.strip().replace("\\", "/").removeprefix("./")
-    stem, dot, extension = name.rpartition(".")
-    return stem if dot and f".{extension.lower()}" in EXTENSIONS else name
 
 
 def read_poses(file: Path, images: ImageSet, rows: dict[str, int]) -> pd.DataFrame:
