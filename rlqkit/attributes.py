@@ -106,6 +106,22 @@ class PoseClusters:
     """Sum of squared distances to the nearest centre."""
 
 
+def published_clusters(labels: NDArray[np.int64], kind: str, clusters: int) -> PoseClusters:
+    """Clusters of which only the labels were published: centres and skeletons are NaN.
+
+    labels: (n,), 0 = no pose found, 1..clusters.
+    """
+    length = VECTOR_LENGTHS["R" + kind[1:]]
+    return PoseClusters(
+        kind=kind,
+        labels=labels,
+        centres=np.full((clusters, length), np.nan),
+        skeletons=np.full((clusters, 17, 2), np.nan),
+        counts=np.bincount(labels, minlength=clusters + 1)[1:],
+        inertia=math.nan,
+    )
+
+
 def fit_pose_clusters(
     joints: NDArray[np.floating],
     sizes: NDArray[np.integer],
@@ -204,7 +220,8 @@ def _check_kind(kind: str) -> None:
     if kind.startswith("N_"):
         raise RlqkitError(
             f"pose vector {kind!r} is not offered: normalised coordinates lie in -0.5..0.5 and "
-            "truncating them leaves every limb at length 0; use R_LA, R_LAC or R_A"
+            "truncating them leaves every limb at length 0; use R_LA, R_LAC or R_A, or a label "
+            "file with it"
         )
     if kind not in VECTOR_LENGTHS:
         raise RlqkitError(

@@ -39,6 +39,14 @@ class DataConfig:
     """Folder of the external data set; empty = where the kit finds it by name. Not hashed."""
     identities: int = 0
     """Keep the first n identities of every target split; 0 = all."""
+    labels: str = ""
+    """Folder of label files and masks of the target data set; empty = ``labels`` in its own
+    folder. Not hashed."""
+    validation_identities: int = 0
+    """Training people who validate instead, for data sets without a validation split of their own
+    (LTCC, Celeb-reID) or with one of training people (PRCC); 0 = the published training set."""
+    validation_seed: int = 1
+    """Seed by which they are drawn; the same for every row and training seed."""
     external_identities: int = 0
     """Keep the first n identities of the external split; 0 = all."""
     external_images: int = 0
@@ -86,8 +94,9 @@ class ModelConfig:
 class CapConfig:
     """Labels and form of coarse attribute prediction (CAP)."""
 
-    pose_vector: Literal["R_LA", "R_LAC", "R_A"] = "R_LA"
-    """Pose vector that K-means sees: limb lengths + angles, + coordinates, or angles only."""
+    pose_vector: Literal["R_LA", "R_LAC", "R_A", "N_LA", "N_LAC", "N_A"] = "R_LA"
+    """Pose vector that K-means sees: limb lengths + angles, + coordinates, or angles only. The
+    N_ kinds (normalised coordinates) exist only as columns of published label files."""
     clusters: int = 15
     """K, number of pose clusters; the head has K + 1 classes (0 = no pose found)."""
     disentangle: Literal["identity", "clothes", "both"] = "identity"
@@ -258,7 +267,7 @@ NOT_HASHED = {
     "profile": None,
     "runtime": None,
     "reproduce": None,
-    "data": ("root", "external_root", "cache_megabytes", "workers"),
+    "data": ("root", "external_root", "labels", "cache_megabytes", "workers"),
     "evaluation": ("batch",),
 }
 """What may change without changing the numbers of a run."""
@@ -507,6 +516,7 @@ def _validate_sizes(config: Config) -> None:
         ),
         0: (
             "data.identities", "data.external_identities", "data.external_images",
+            "data.validation_identities", "data.validation_seed",
             "data.cache_megabytes", "data.workers", "model.stem_width", "training.epochs",
             "training.steps", "training.warmup", "training.cosine_from", "training.weight_decay",
             "recolouring.colour_groups", "teacher.epochs", "teacher.steps",

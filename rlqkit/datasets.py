@@ -7,17 +7,18 @@ image is decoded before it is asked for. `check` is the thorough look at everyth
 
 The embedded data set ("wardrobe-v1") is a folder with `samples.csv`, `joints.csv`, `dataset.json`,
 `SHA256SUMS`, `images/<split>/` and `masks/<split>/`. Another data set needs one function,
-(root) -> Benchmark, in `LOADERS`.
+(root) -> Benchmark, in `LOADERS`; those of the published benchmarks are in `rlqkit.benchmarks`.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ N_JOINTS = 17  # COCO order
 UNKNOWN = -1  # a gender that nobody annotated
 SHIRT, TROUSERS = 1, 2  # labels in the mask images; 0 is everything else
 HEIGHT_BINS = (0, 48, 64, 96, 128, 192, 256)  # px, of the native-height histogram
+Seen = TypeVar("Seen")  # what is taken from an opened image
 RENEW = "restore the folder as it was shipped (git checkout -- data)"
 
 
@@ -53,11 +55,16 @@ class ImageSet:
         root: the data set's folder; files in the table are relative to it.
         table: n rows (index 0..n-1) with the columns file (str), identity, camera, clothes (ints;
             clothes ids are unique over the whole benchmark, so that query and gallery compare),
-            gender (1 male, 0 female, -1 unknown), height, width (native, px), mask ("" if none).
+            gender (1 male, 0 female, -1 unknown), mask ("" if none) and, where they are known
+            beforehand: height, width (native, px; see `sizes`), trousers (the second file of a
+            mask pair), faulty (bool: shirt and trousers can't be told apart).
         joints: (n, 17, 3) float64, x and y in native pixels and visibility, COCO order, rows of
             NaN where an image has none; None if the data set has no joints.
         synthetic: rendered, not photographed: its numbers say nothing about a real benchmark.
         clothes_labelled: False if nobody labelled clothes; then each image is a class of its own.
+        mask_format: how mask files are read, see `rlqkit.benchmarks.masks`.
+        poses: n rows of given pose labels, one column a kind and K ("R_LA_15"), 0 = no pose found,
+            -1 = not listed; None if nobody gives labels, then joints are clustered.
     """
 
     name: str
@@ -66,6 +73,8 @@ class ImageSet:
     joints: np.ndarray | None
     synthetic: bool
     clothes_labelled: bool = True
+    mask_format: str = "wardrobe"
+    poses: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -80,6 +89,21 @@ class ImageSet:
         """Mask files (palette PNG: 1 shirt, 2 trousers); raises RlqkitError if one is missing."""
         self.require_masks()
         return [self.root / mask for mask in self.table["mask"]]
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """(n, 2) int64, native width and height in px; read from the files' headers, once, where
+        the table hasn't got them (a real data set is too large to open at loading)."""
+        if "height" in self.table:
+            return self.table[["width", "height"]].to_numpy(dtype=np.int64)
+        return read_sizes(self.paths, self.name)
+
+    @cached_property
+    def faulty(self) -> np.ndarray:
+        """(n,) bool: images whose masks are listed as faulty; they get one colour all over."""
+        if "faulty" in self.table:
+            return self.table["faulty"].to_numpy(dtype=bool)
+        return np.zeros(len(self), dtype=bool)
 
     @cached_property
     def identities(self) -> np.ndarray:
@@ -122,9 +146,15 @@ class ImageSet:
         mask = np.asarray(mask)
         if mask.dtype != np.bool_ or mask.shape != (len(self),):
             raise ValueError(f"{self.name}: the mask must be {len(self)} booleans")
-        table = self.table[mask].reset_index(drop=True)
-        joints = None if self.joints is None else self.joints[mask]
-        return ImageSet(self.name, self.root, table, joints, self.synthetic, self.clothes_labelled)
+        chosen = replace(
+            self,
+            table=self.table[mask].reset_index(drop=True),
+            joints=None if self.joints is None else self.joints[mask],
+            poses=None if self.poses is None else self.poses[mask].reset_index(drop=True),
+        )
+        if "sizes" in self.__dict__:  # headers that were read stay read
+            chosen.__dict__["sizes"] = self.sizes[mask]
+        return chosen
 
     def first_identities(self, count: int) -> "ImageSet":
         """The images of the `count` smallest identities; RlqkitError if there are fewer."""
@@ -141,20 +171,28 @@ class ImageSet:
         if len(lacking):
             raise RlqkitError(
                 f"{self.name}: {lacking.iloc[0]} has no clothes mask ({len(lacking)} of "
-                f"{len(self)} images lack one): add the masks, or choose rows without recolouring"
+                f"{len(self)} images lack one): add the masks"
+                f"{'' if self.synthetic else ' (labels/masks or labels/parsing-lip)'}, or choose "
+                "rows without recolouring"
             )
 
     def require_joints(self) -> None:
-        """Raise RlqkitError unless every image has joints (pose clusters need them)."""
+        """Raise RlqkitError unless images have joints (pose clusters need them).
+
+        On rendered images every one must have them; on photographs a pose estimator finds nobody
+        in some, which get label 0, but not in all.
+        """
         missing = (
             np.ones(len(self), dtype=bool)
             if self.joints is None
             else ~np.isfinite(self.joints[..., :2]).all(axis=(1, 2))
         )
-        if missing.any():
+        if missing.all() or (missing.any() and self.synthetic):
+            source = "joints.csv" if self.synthetic else "labels/keypoints.csv or .json"
+            labels = "" if self.synthetic else ", give pose labels (labels/pose_clusters.csv)"
             raise RlqkitError(
                 f"{self.name}: {self.table['file'][int(missing.argmax())]} has no joints "
-                f"({missing.sum()} of {len(self)} images lack them): add them to joints.csv, "
+                f"({missing.sum()} of {len(self)} images lack them): add them to {source}{labels}, "
                 "or choose rows without pose"
             )
 
@@ -164,7 +202,9 @@ class ImageSet:
         if len(lacking):
             raise RlqkitError(
                 f"{self.name}: identity {lacking[0]} has no gender label ({len(lacking)} of "
-                f"{self.n_identities} identities lack one): add it, or choose rows without gender"
+                f"{self.n_identities} identities lack one): add it"
+                f"{'' if self.synthetic else ' to labels/gender.csv'}, or choose rows without "
+                "gender"
             )
 
 
@@ -215,13 +255,22 @@ class Benchmark:
 # ------------------------------------------------------------------------------------- loading
 
 
-def load(name: str, root: Path | None = None, verify: bool = False) -> Benchmark:
+def load(
+    name: str,
+    root: Path | None = None,
+    verify: bool = False,
+    labels: Path | None = None,
+    tolerant: bool = False,
+) -> Benchmark:
     """Load the data set called `name`.
 
     Args:
         name: one of `LOADERS`, or custom-... as `rlqkit data render` names a set of your own.
         root: its folder; by default `default_root(name)`.
         verify: also compare every file with SHA256SUMS (reads all bytes).
+        labels: folder of label files and masks of a published data set; by default `labels` in
+            the data set's folder.
+        tolerant: leave finding people who are in train and in test to `check`.
 
     Raises:
         RlqkitError: unknown name; folder missing, empty or incomplete; a table that contradicts
@@ -231,14 +280,22 @@ def load(name: str, root: Path | None = None, verify: bool = False) -> Benchmark
     if loader is None:
         raise RlqkitError(f"unknown data set '{name}': choose one of {', '.join(sorted(LOADERS))}")
     folder = default_root(name) if root is None else Path(root)
-    benchmark = loader(folder)
-    if verify:
-        require_checksums(folder)
+    if name in PUBLISHED:
+        benchmark = _load_published(name, folder, labels, tolerant)
+    elif labels is not None:
+        raise RlqkitError(f"{name} brings its own labels: leave data.labels empty")
+    else:
+        benchmark = loader(folder)
+    if verify and (name not in PUBLISHED or (benchmark.root / "SHA256SUMS").is_file()):
+        require_checksums(benchmark.root)
     return benchmark
 
 
 def default_root(name: str) -> Path:
-    """$RLQKIT_DATA/<name> if there is such a folder, else data/<name> of the repository."""
+    """$RLQKIT_DATA/<name> if there is such a folder, else data/<name> of the repository.
+
+    A published data set is never in the repository, so for those it is $RLQKIT_DATA/<name> anyway.
+    """
     own = os.environ.get("RLQKIT_DATA")
     if own:
         if not Path(own).is_dir():
@@ -246,7 +303,7 @@ def default_root(name: str) -> Path:
                 f"RLQKIT_DATA names {own}, which is no folder: set it to the folder that holds "
                 "your data sets, or unset it"
             )
-        if (Path(own) / name).is_dir():
+        if name in PUBLISHED or (Path(own) / name).is_dir():
             return Path(own) / name
     return Path(__file__).resolve().parent.parent / "data" / name
 
@@ -277,10 +334,20 @@ def load_wardrobe(root: Path) -> Benchmark:
     return Benchmark(name, root, sets, synthetic=True)
 
 
+def _load_published(
+    name: str, root: Path, labels: Path | None = None, tolerant: bool = False
+) -> Benchmark:
+    from rlqkit.benchmarks import load_published  # which builds on this module
+
+    return load_published(name, root, labels, tolerant)
+
+
+PUBLISHED = ("ltcc", "prcc", "last", "deepchange", "celeb-reid")
 LOADERS: dict[str, Callable[[Path], Benchmark]] = {
     "wardrobe-v1": load_wardrobe,
     "wardrobe-v2": load_wardrobe,
     "wardrobe-start": load_wardrobe,  # rendered on demand, see data/wardrobe-start
+    **{name: partial(_load_published, name) for name in PUBLISHED},
 }
 
 
@@ -500,11 +567,29 @@ def read_mask(path: Path) -> np.ndarray:
     return _decode(path, None)
 
 
+def read_sizes(paths: Sequence[Path], name: str) -> np.ndarray:
+    """(n, 2) int64 width and height of image files, from their headers; a bar if there are many.
+
+    Raises RlqkitError naming the first file that is missing or no image.
+    """
+    sizes = np.empty((len(paths), 2), dtype=np.int64)
+    quiet = len(paths) < 5000
+    for row, path in enumerate(tqdm(paths, f"{name}: sizes", unit="image", disable=quiet or None)):
+        sizes[row] = _open_image(path, lambda image: image.size)
+    return sizes
+
+
 def _decode(path: Path, mode: str | None) -> np.ndarray:
+    # converting loads all pixels, so a truncated file is found here
+    return _open_image(
+        path, lambda image: np.array(image.convert(mode) if mode else image, dtype=np.uint8)
+    )
+
+
+def _open_image(path: Path, look: Callable[[Image.Image], Seen]) -> Seen:
     try:
         with Image.open(path) as image:
-            # converting loads all pixels, so a truncated file is found here
-            return np.array(image.convert(mode) if mode else image, dtype=np.uint8)
+            return look(image)
     except FileNotFoundError:
         raise RlqkitError(f"image {path} is missing: restore it from the data set") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -584,19 +669,26 @@ def check(benchmark: Benchmark, progress: bool = False) -> pd.DataFrame:
         found, expected, ok. Rows with ok = False are problems, one for each image concerned; the
         others say what was looked at.
     """
+    if benchmark.name in PUBLISHED:
+        from rlqkit.benchmarks.check import check_published  # which builds on this module
+
+        return check_published(benchmark, progress)
     rows = [*_check_counts(benchmark), *_check_shared(benchmark)]
     seen: dict[str, tuple[str, str]] = {}
+    last_label = _last_label(benchmark.root)
     for split, images in benchmark.sets.items():
         problems = []
-        for row in tqdm(range(len(images)), desc=split, unit="image", disable=not progress):
-            problems += _check_image(images, row, split, seen)
-        rows += problems or [_row("images are whole", split, len(images), len(images))]
+        for row in tqdm(
+            range(len(images)), desc=split, unit="image", disable=None if progress else True
+        ):
+            problems += _check_image(images, row, split, seen, last_label)
+        rows += problems or [finding("images are whole", split, len(images), len(images))]
         rows += _count_labels(images, split)
         rows += _height_histogram(images, split)
     if (benchmark.root / "SHA256SUMS").is_file():
         changed = _changed_files(benchmark.root)
-        rows += [_row("SHA-256", *item, "as shipped", ok=False) for item in changed.items()]
-        rows += [] if changed else [_row("SHA-256", "all files", "as shipped", "as shipped")]
+        rows += [finding("SHA-256", *item, "as shipped", ok=False) for item in changed.items()]
+        rows += [] if changed else [finding("SHA-256", "all files", "as shipped", "as shipped")]
     return pd.DataFrame(rows)
 
 
@@ -609,12 +701,22 @@ def require_check(benchmark: Benchmark, progress: bool = False) -> pd.DataFrame:
         more = f" (and {len(bad) - 1} more problems)" if len(bad) > 1 else ""
         raise RlqkitError(
             f"{benchmark.name}: {first['check']}: {first['subject']}: {first['found']}, expected "
-            f"{first['expected']}{more}: {RENEW}"
+            f"{first['expected']}{more}: {remedy(benchmark)}"
         )
     return report
 
 
-def _row(
+def remedy(benchmark: Benchmark) -> str:
+    """What mends a data set with problems: the shipped one is restored, a user's own fetched."""
+    if benchmark.name in PUBLISHED:
+        return (
+            "copy the files named in the table anew from the archive that the data set's authors "
+            f"sent you (docs/datasets/{benchmark.name}.md)"
+        )
+    return RENEW
+
+
+def finding(
     check: str, subject: str, found: object, expected: object, ok: bool = True
 ) -> dict[str, object]:
     """One row of the report; found and expected as text, so that the columns stay plain."""
@@ -631,7 +733,9 @@ def _check_counts(benchmark: Benchmark) -> list[dict[str, object]]:
         images = benchmark[split]
         for key, found in (("images", len(images)), ("identities", images.n_identities)):
             if key in wanted:
-                rows.append(_row(f"{key} in all", split, found, wanted[key], found == wanted[key]))
+                rows.append(
+                    finding(f"{key} in all", split, found, wanted[key], found == wanted[key])
+                )
     return rows
 
 
@@ -644,18 +748,19 @@ def _check_shared(benchmark: Benchmark) -> list[dict[str, object]]:
     }
     shared = _shared_identity(groups)
     if shared is None:
-        return [_row("identities apart", ", ".join(groups), "none shared", "none shared")]
+        return [finding("identities apart", ", ".join(groups), "none shared", "none shared")]
     identity, first, second = shared
     found = f"in {first} and in {second}"
-    return [_row("identities apart", f"identity {identity}", found, "none shared", ok=False)]
+    return [finding("identities apart", f"identity {identity}", found, "none shared", ok=False)]
 
 
 def _check_image(
-    images: ImageSet, row: int, split: str, seen: dict[str, tuple[str, str]]
+    images: ImageSet, row: int, split: str, seen: dict[str, tuple[str, str]], last_label: int
 ) -> list[dict[str, object]]:
     """Problems of one image: unreadable, another size, the bytes of another split's image, mask.
 
     `seen` maps the SHA-256 of every image so far to its file and split; this image is added.
+    `last_label` is the highest that masks may have.
     """
     sample = images.table.iloc[row]
     file, mask = sample["file"], sample["mask"]
@@ -663,20 +768,27 @@ def _check_image(
         pixels = read_image(images.root / file)
         labels = read_mask(images.root / mask) if mask else None
     except RlqkitError as error:
-        return [_row("images are whole", file, error, "a whole image", ok=False)]
+        return [finding("images are whole", file, error, "a whole image", ok=False)]
     rows = []
     size = (int(sample["height"]), int(sample["width"]))
     if pixels.shape[:2] != size:
-        rows.append(_row("height and width", file, pixels.shape[:2], size, ok=False))
+        rows.append(finding("height and width", file, pixels.shape[:2], size, ok=False))
     digest = hashlib.sha256((images.root / file).read_bytes()).hexdigest()
     twin, twin_split = seen.setdefault(digest, (file, split))
     if twin_split != split:
-        rows.append(_row("duplicate", file, f"the bytes of {twin}", "its own", ok=False))
+        rows.append(finding("duplicate", file, f"the bytes of {twin}", "its own", ok=False))
     if labels is not None and labels.shape != pixels.shape[:2]:
-        rows.append(_row("size of mask", mask, labels.shape, pixels.shape[:2], ok=False))
-    if labels is not None and labels.max(initial=0) > TROUSERS:
-        rows.append(_row("labels of mask", mask, labels.max(), f"0..{TROUSERS}", ok=False))
+        rows.append(finding("size of mask", mask, labels.shape, pixels.shape[:2], ok=False))
+    if labels is not None and labels.max(initial=0) > last_label:
+        rows.append(finding("labels of mask", mask, labels.max(), f"0..{last_label}", ok=False))
     return rows
+
+
+def _last_label(root: Path) -> int:
+    """The highest label of the masks: dataset.json may name more parts than shirt and trousers."""
+    named = read_card(root).get("labels")
+    numbers = [int(label) for label in named] if isinstance(named, dict) else []
+    return max(numbers, default=TROUSERS)
 
 
 def _count_labels(images: ImageSet, split: str) -> list[dict[str, object]]:
@@ -688,16 +800,16 @@ def _count_labels(images: ImageSet, split: str) -> list[dict[str, object]]:
         "images with joints": n_joints,
         "images with masks": (images.table["mask"] != "").sum(),
     }
-    return [_row(name, split, count, f"up to {len(images)}") for name, count in counts.items()]
+    return [finding(name, split, count, f"up to {len(images)}") for name, count in counts.items()]
 
 
 def _height_histogram(images: ImageSet, split: str) -> list[dict[str, object]]:
     """How many images there are in each of HEIGHT_BINS."""
     edges = np.array([*HEIGHT_BINS, np.inf])
-    counts = np.histogram(images.table["height"].to_numpy(dtype=np.float64), bins=edges)[0]
+    counts = np.histogram(images.sizes[:, 1].astype(np.float64), bins=edges)[0]
     names = [f"{low} to {high - 1}" for low, high in pairwise(HEIGHT_BINS)]
     return [
-        _row(f"native height {name} px", split, count, "any")
+        finding(f"native height {name} px", split, count, "any")
         for name, count in zip([*names, f"from {HEIGHT_BINS[-1]}"], counts, strict=True)
         if count
     ]
@@ -711,7 +823,7 @@ def describe(benchmark: Benchmark) -> pd.DataFrame:
     rows = {}
     for split, images in benchmark.sets.items():
         people = images.table.drop_duplicates("identity")["gender"]
-        heights = images.table["height"]
+        heights = images.sizes[:, 1]
         rows[split] = {
             "images": len(images),
             "identities": images.n_identities,
@@ -720,7 +832,7 @@ def describe(benchmark: Benchmark) -> pd.DataFrame:
             "outfits": images.n_clothes if images.clothes_labelled else pd.NA,
             "cameras": images.table["camera"].nunique(),
             "height_min": int(heights.min()),
-            "height_median": float(heights.median()),
+            "height_median": float(np.median(heights)),
             "height_max": int(heights.max()),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").astype({"outfits": "Int64"})

@@ -53,18 +53,24 @@ _LEVELS = (
 def read_mask_pair(paths: tuple[Path, Path]) -> NDArray[np.uint8]:
     """Read separate (shirt, trousers) masks, any value above 0 meaning "inside", as one mask.
 
-    Returns uint8 (H, W) of the bits SHIRT and TROUSERS. Raises RlqkitError for unreadable files,
-    masks with colour channels, or sizes that differ.
+    Grey masks may be stored in three equal channels, as the released scripts do. Returns uint8
+    (H, W) of the bits SHIRT and TROUSERS. Raises RlqkitError for unreadable files, masks in colour,
+    or sizes that differ.
     """
-    shirt, trousers = (read_mask(path) for path in paths)
-    for path, mask in zip(paths, (shirt, trousers), strict=True):
-        if mask.ndim != 2:
-            raise RlqkitError(f"{path} has colour channels: save the mask as a grey image")
+    shirt, trousers = (_one_channel(path, read_mask(path)) for path in paths)
     if shirt.shape != trousers.shape:
         raise RlqkitError(
             f"{paths[0]} is {shirt.shape}, {paths[1]} is {trousers.shape}: sizes must agree"
         )
     return SHIRT * (shirt > 0).astype(np.uint8) + TROUSERS * (trousers > 0).astype(np.uint8)
+
+
+def _one_channel(path: Path, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if mask.ndim == 3 and (mask == mask[..., :1]).all():
+        return mask[..., 0]
+    if mask.ndim != 2:
+        raise RlqkitError(f"{path} has colour channels: save the mask as a grey image")
+    return mask
 
 
 def to_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:

@@ -20,6 +20,7 @@ STREAMS = {
     "sampler": 3,  # order of the images
     "evaluation": 4,  # degradation of evaluation images
     "gallery": 5,  # which image of an identity stands in a single-shot gallery
+    "validation identities": 6,  # who leaves the training set for validation
 }
 """Streams never overlap: the number is part of the generator's key. "augment" and "torch" are
 apart because the released code draws them from two generators that are seeded differently."""

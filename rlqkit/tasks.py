@@ -18,7 +18,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rlqkit import datasets
-from rlqkit.attributes import PoseClusters, check_pose_labels, fit_pose_clusters
+from rlqkit.attributes import (
+    PoseClusters,
+    check_pose_labels,
+    fit_pose_clusters,
+    published_clusters,
+)
+from rlqkit.benchmarks import carve_validation
+from rlqkit.benchmarks.labels import given_pose_labels
+from rlqkit.benchmarks.masks import READERS, mask_files
 from rlqkit.config import Config, TrainingConfig
 from rlqkit.datasets import Benchmark, ImageSet
 from rlqkit.degradations import SEVERITIES, Severity, mix_shares
@@ -30,7 +38,6 @@ from rlqkit.images import (
     TargetImages,
     collate_external,
     collate_target,
-    read_mask,
 )
 from rlqkit.randomness import SeedPolicy
 from rlqkit.recolouring import COLOURS, LAST_COLOURS, Recolouring
@@ -39,14 +46,26 @@ from rlqkit.sampling import IdentitySampler, ShuffleSampler
 
 
 def load_benchmark(config: Config) -> Benchmark:
-    """The target data set of a configuration, cut to ``data.identities`` where that is set."""
+    """The target data set of a configuration, cut to ``data.identities`` where that is set.
+
+    With ``data.validation_identities``, that many training people validate instead.
+    """
     data = config.data
-    benchmark = datasets.load(data.dataset, Path(data.root) if data.root else None)
+    benchmark = whole_benchmark(config)
+    if data.validation_identities:
+        benchmark = carve_validation(benchmark, data.validation_identities, data.validation_seed)
     sets = {
         name: images if name == "external" else _first(images, data.identities)
         for name, images in benchmark.sets.items()
     }
     return replace(benchmark, sets=sets)
+
+
+def whole_benchmark(config: Config, tolerant: bool = False) -> Benchmark:
+    """The target data set as it lies on disk; `tolerant` as in ``datasets.load``."""
+    data = config.data
+    root, labels = (Path(folder) if folder else None for folder in (data.root, data.labels))
+    return datasets.load(data.dataset, root, labels=labels, tolerant=tolerant)
 
 
 def load_external(config: Config) -> ImageSet:
@@ -133,9 +152,10 @@ def target_task(images: ImageSet, row: Row, config: Config, rank: int = 0) -> Ta
         size=(config.data.height, config.data.width),
         policy=_policy(config),
         recolouring=recolouring,
-        masks=_mask_store(tuple(images.mask_paths), config.data.cache_megabytes)
+        masks=_mask_store(mask_files(images), images.mask_format, config.data.cache_megabytes)
         if recolouring
         else None,
+        faulty=images.faulty,
         lq_augmentation=row.lq_augmentation,
         severity=severity(config),
         mix=degradation_mix(config),
@@ -188,11 +208,17 @@ def evaluation_images(images: ImageSet, quality: str, config: Config) -> Evaluat
 
 
 def pose_clusters(images: ImageSet, config: Config) -> PoseClusters:
-    """Pose clusters of an image set, from its joints, as ``cap`` says."""
+    """Pose clusters of an image set as ``cap`` says: the labels given with it, or from its joints.
+
+    Raises:
+        RlqkitError: neither labels (of that vector and K, for every image) nor joints are there.
+    """
+    kind, clusters = config.cap.pose_vector, config.cap.clusters
+    if images.poses is not None:
+        return published_clusters(given_pose_labels(images, kind, clusters), kind, clusters)
     images.require_joints()
     assert images.joints is not None
-    sizes = images.table[["width", "height"]].to_numpy()
-    return fit_pose_clusters(images.joints, sizes, config.cap.pose_vector, config.cap.clusters)
+    return fit_pose_clusters(images.joints, images.sizes, kind, clusters)
 
 
 def severity(config: Config) -> Severity:
@@ -224,15 +250,8 @@ def image_store(files: tuple[Path, ...], cache_megabytes: int) -> ImageStore:
 
 
 @lru_cache(maxsize=4)
-def _mask_store(files: tuple[Path, ...], cache_megabytes: int) -> ImageStore:
-    return ImageStore(files, cache_megabytes, read=_read_clothes_mask)
-
-
-def _read_clothes_mask(file: Path) -> NDArray[np.uint8]:
-    """Shirt (1) and trousers (2); the embedded masks also tell skin, hair, shoes and bags."""
-    mask = read_mask(file)
-    clothes: NDArray[np.uint8] = np.where(mask <= datasets.TROUSERS, mask, 0).astype(np.uint8)
-    return clothes
+def _mask_store(files: tuple[Any, ...], mask_format: str, cache_megabytes: int) -> ImageStore:
+    return ImageStore(files, cache_megabytes, read=READERS[mask_format])
 
 
 def _recolouring(images: ImageSet, config: Config) -> Recolouring:
@@ -252,9 +271,15 @@ def _positives(images: ImageSet, recolouring: Recolouring | None) -> NDArray[np.
     worn = images.clothes_of_identity()
     if recolouring is None:
         return worn
+    people, originals = worn.shape
     extra = (recolouring.groups or len(recolouring.colours)) ** 2
-    recoloured = np.kron(np.eye(images.n_identities, dtype=bool), np.ones((1, extra), dtype=bool))
-    return np.concatenate([worn, recoloured], axis=1)
+    # filled in place: LaST's 5,000 people make this a gigabyte, which needn't be held twice
+    positives = np.zeros((people, originals + people * extra), dtype=bool)
+    positives[:, :originals] = worn
+    for person in range(people):
+        start = originals + person * extra
+        positives[person, start : start + extra] = True
+    return positives
 
 
 def _policy(config: Config) -> SeedPolicy:

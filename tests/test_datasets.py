@@ -1,5 +1,6 @@
 """The data-set interface: what it reads, what it refuses, what it reports."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -438,3 +439,13 @@ def test_describe(tiny_benchmark: Benchmark) -> None:
     assert (train["outfits"], train["cameras"]) == (12, 2)
     assert (train["height_min"], train["height_median"], train["height_max"]) == (50, 57, 64)
     assert pd.isna(table.loc["external", "outfits"])
+
+
+def test_check_accepts_the_parts_that_the_card_names(broken_wardrobe: Path) -> None:
+    """The shipped masks tell skin, hair, shoes, ... as well; only unnamed labels are problems."""
+    rewrite(broken_wardrobe / "masks/train/0001_o0_c00_0.png", (64, 32), value=3)
+    card = json.loads((broken_wardrobe / "dataset.json").read_text(encoding="utf-8"))
+    card["labels"] = {str(label): "part" for label in range(4)}
+    (broken_wardrobe / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
+    report = datasets.check(load("wardrobe-v1", broken_wardrobe))
+    assert "labels of mask" not in set(report.loc[~report["ok"], "check"])
