@@ -65,12 +65,15 @@ def per_query_tables(runs: Mapping[str, Iterable[RunFolder]]) -> dict[str, pd.Da
     }
 
 
-def chance_rank1(query: ImageSet, gallery: ImageSet, protocol: str = "CC") -> float:
+def chance_rank1(
+    query: ImageSet, gallery: ImageSet, protocol: str = "CC", other_cameras: bool = False
+) -> float:
     """Rank-1 of a gallery in random order: mean share of correct images among the valid ones.
 
     Args:
         query, gallery: image sets of a benchmark.
         protocol: "general", "SC" or "CC".
+        other_cameras: count only images of other cameras than the query's, of strangers too.
     """
     (q_id, q_cam, q_clothes), (g_id, g_cam, g_clothes) = (
         query.metric_arrays(), gallery.metric_arrays()
@@ -78,8 +81,9 @@ def chance_rank1(query: ImageSet, gallery: ImageSet, protocol: str = "CC") -> fl
     same = q_id[:, None] == g_id
     same_clothes = q_clothes[:, None] == g_clothes
     keep = {"general": True, "SC": same_clothes, "CC": ~same_clothes}[protocol]
-    correct = same & (q_cam[:, None] != g_cam) & keep
-    valid = correct | ~same
+    elsewhere = q_cam[:, None] != g_cam
+    correct = same & elsewhere & keep
+    valid = correct | (~same & elsewhere if other_cameras else ~same)
     has_match = correct.any(axis=1)
     return float((correct.sum(axis=1) / valid.sum(axis=1))[has_match].mean())
 
