@@ -139,7 +139,9 @@ def shortcut_distances(query: ImageSet, gallery: ImageSet) -> dict[str, Distance
     for name, (a, b) in {"camera id": camera, "image size": size, "file order": place}.items():
         distances[name] = np.linalg.norm(a[:, None] - b[None], axis=2)
     # to float32's accuracy, so that arithmetic can't untie what is equal
-    distances = {name: np.float64(matrix.astype(np.float32)) for name, matrix in distances.items()}
+    distances = {
+        name: matrix.astype(np.float32).astype(float) for name, matrix in distances.items()
+    }
     order = generator(0, "evaluation", len(query), len(gallery))
     return distances | {"random order (control)": order.random((len(query), len(gallery)))}
 
@@ -432,9 +434,7 @@ def _proportions(images: ImageSet) -> NDArray[np.float64]:
     images.require_joints()
     assert images.joints is not None
     first, second = np.array([*LIMBS, (5, 11), (6, 12), (11, 12)]).T
-    lengths = np.linalg.norm(
-        images.joints[:, first, :2] - images.joints[:, second, :2], axis=2
-    )
+    lengths = np.linalg.norm(images.joints[:, first, :2] - images.joints[:, second, :2], axis=2)
     shares: NDArray[np.float64] = lengths / lengths.sum(axis=1, keepdims=True)
     return shares
 

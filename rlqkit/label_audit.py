@@ -152,7 +152,7 @@ def _poses(benchmark: Benchmark) -> dict[str, Any]:
 
 
 def train_clusters(benchmark: Benchmark) -> PoseClusters:
-    """Pose clusters of the training images, as many as the paper's default where there are enough."""
+    """Pose clusters of the training images: ``CLUSTERS``, or one an image if there are fewer."""
     train = benchmark["train"]
     sizes = train.table[["width", "height"]].to_numpy()
     return fit_pose_clusters(_joints(train), sizes, clusters=min(CLUSTERS, len(train)))
