@@ -24,7 +24,9 @@ strangeness of the picture; a high one is knowledge.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +45,7 @@ from rlqkit.metrics import Labels, Retrieval, evaluate_distances, evaluate_featu
 from rlqkit.randomness import generator
 from rlqkit.runs import RunFolder
 from rlqkit.statistics import clustered_interval
+from rlqkit.tasks import image_store
 from rlqkit.training import launch_fabric
 
 Picture = NDArray[np.uint8]
@@ -353,24 +356,21 @@ EDITS: Mapping[str, Edit] = {
 SKELETON = "skeleton only (no network)"
 
 
-class EditedFile(NamedTuple):
-    """An image and its mask, as an ``ImageStore`` of edited images keeps them."""
-
-    image: Any
-    mask: Any
-
-
 def edited_images(images: ImageSet, edit: Edit, config: Config) -> EvaluationImages:
-    """An image set with every image edited at native size.
+    """An image set with every image edited at native size; files are decoded once for all edits.
 
     Raises:
         RlqkitError: an image has no mask.
     """
-    pairs = [EditedFile(*pair) for pair in zip(images.paths, images.mask_paths, strict=True)]
-    store = ImageStore(
-        pairs, 0, read=lambda pair: edit(read_image(pair.image), read_mask(pair.mask))
-    )
+    pictures = image_store(tuple(images.paths), config.data.cache_megabytes)
+    masks = _label_store(tuple(images.mask_paths), config.data.cache_megabytes)
+    store = ImageStore(range(len(images)), 0, read=lambda i: edit(pictures[i], masks[i]))
     return EvaluationImages(store, size=(config.data.height, config.data.width))
+
+
+@lru_cache(maxsize=4)
+def _label_store(files: tuple[Path, ...], cache_megabytes: int) -> ImageStore:
+    return ImageStore(files, cache_megabytes, read=read_mask)
 
 
 def identity_cues(

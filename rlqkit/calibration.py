@@ -13,6 +13,8 @@ and other training seeds (Student's t over the seeds' means; none with one seed)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from rlqkit.comparison import chance_rank1
+from rlqkit.config import Config
 from rlqkit.degradations import KINDS
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import HQ, LQ
@@ -96,6 +99,22 @@ def severity_curves(
         networks = {name: (folder, load_network(folder))}
         tables.append(turn_dials(networks, load_benchmark(config), config, levels, queries))
     return pd.concat(tables, ignore_index=True)
+
+
+def base_runs_by_size(config: Config) -> list[RunFolder]:
+    """Finished base runs with weights on a configuration's data set, one for each input size.
+
+    First the configuration's own, then those of other profiles in the same results folder (but
+    ``smoke``, whose figures mean nothing).
+    """
+    found = {(config.data.height, config.data.width): RunFolder.of(replace(config, row="base"))}
+    for file in sorted(Path(config.runtime.results).glob("*/runs/base-s*/metrics.json")):
+        folder = RunFolder(file.parent)
+        other = folder.config()
+        same = other.data.dataset == config.data.dataset and other.profile != "smoke"
+        if same and folder.finished and (folder.path / "features.safetensors").is_file():
+            found.setdefault((other.data.height, other.data.width), folder)
+    return list(found.values())
 
 
 def _base_lines(folders: list[RunFolder], rule: str) -> list[dict[str, Any]]:

@@ -38,6 +38,10 @@ LEAST_PIXELS = 20
 """Parts of a mask with fewer pixels are hidden and not asked."""
 AREAS = {"person": (0.15, 0.75), "clothes": (0.08, 0.60), "head": (0.002, 0.15)}
 """Shares of the image that the mask of a person and its parts may take."""
+OUTSIDE, HEAD, TOP, BOTTOM, FEET, OTHER = range(6)
+PART_OF_LABEL = np.full(256, OTHER)
+"""Label of the embedded masks → part of the person, as the checks know parts."""
+PART_OF_LABEL[[0, HAIR, FACE, SHIRT, TROUSERS, SHOES]] = OUTSIDE, HEAD, HEAD, TOP, BOTTOM, FEET
 ALLOWED = {
     "visible joints are in the picture": 0.0,
     "visible joints are on the person": 0.01,
@@ -103,7 +107,7 @@ def joint_scores(images: ImageSet) -> dict[str, Scores]:
     both_eyes = visible[:, 1] * visible[:, 2]
     face = np.where(shoulders > 0, 1 - visible[:, 0], both_eyes) * np.abs(shoulders)
     return {
-        "visible joints are in the picture": np.where(visible > 0, outside, -1).max(axis=1),
+        "visible joints are in the picture": np.where(visible > 0, outside, -np.inf).max(axis=1),
         "joints from head to foot": np.max(order, axis=0) - OVER,
         "shoulders and hips face one way": np.where(plain, against, np.nan),
         "nose seen from the front, not both eyes from behind": np.where(plain, face, np.nan),
@@ -113,22 +117,28 @@ def joint_scores(images: ImageSet) -> dict[str, Scores]:
 def mask_scores(mask: NDArray[np.uint8], joints: NDArray[np.float64]) -> dict[str, float]:
     """The checks of one image that need its mask (H, W), with its joints (17, 3)."""
     height, width = mask.shape
-    away = distance_transform_edt(mask == 0) / height
     x, y = (
-        np.clip(joints[:, axis].astype(int), 0, side - 1)
+        np.clip(joints[joints[:, 2] > 0, axis].astype(int), 0, side - 1)
         for axis, side in ((0, width), (1, height))
     )
-    off = np.where(joints[:, 2] > 0, away[y, x], 0).max() - ON_PERSON
-    parts = [np.isin(mask, labels) for labels in ((HAIR, FACE), SHIRT, TROUSERS, SHOES)]
-    levels = [np.median(np.nonzero(p)[0]) / height for p in parts if p.sum() >= LEAST_PIXELS]
+    off = 0.0
+    if (mask[y, x] == 0).any():  # the distances are slow, and mostly not needed
+        off = distance_transform_edt(mask == 0)[y, x].max() / height
+    parts = PART_OF_LABEL[mask]
+    sizes = np.bincount(parts.ravel(), minlength=int(PART_OF_LABEL.max()) + 1) / mask.size
+    levels = [
+        np.median(np.nonzero(parts == part)[0]) / height
+        for part in (HEAD, TOP, BOTTOM, FEET)
+        if sizes[part] * mask.size >= LEAST_PIXELS
+    ]
     shares = {
-        "person": (mask > 0).mean(),
-        "clothes": np.isin(mask, (SHIRT, TROUSERS)).mean(),
-        "head": np.isin(mask, (HAIR, FACE)).mean(),
+        "person": 1 - sizes[OUTSIDE],
+        "clothes": sizes[TOP] + sizes[BOTTOM],
+        "head": sizes[HEAD],
     }
     beyond = [max(low - shares[k], shares[k] - high) for k, (low, high) in AREAS.items()]
     return {
-        "visible joints are on the person": float(off),
+        "visible joints are on the person": float(off) - ON_PERSON,
         "head above top above bottom above shoes": float(-np.diff(levels).min(initial=1)),
         "areas of person, clothes and head": float(max(beyond)),
     }
