@@ -9,7 +9,8 @@ null keeps what the protocol and the cameras do by themselves.
 **Own camera last.** Backgrounds and colours find the query's camera first, and no match is ever
 there (the protocols drop the person's images of that camera), so rank-1 would be 0 with or without
 a leak. Here the images of the query's own camera go to the end of the list; what is compared is
-the rest, where the matches are. Chance is counted likewise.
+the rest, where the matches are. Chance is counted likewise. And since light and walls differ from
+camera to camera, colours are taken relative to the mean over the camera's images.
 
 **Ties.** A camera number ties with a quarter of the gallery. The metrics rank ties in gallery
 order, which would turn the order of the files into a leak or hide one, so here every query ranks
@@ -53,6 +54,7 @@ Distances = NDArray[np.float64]
 
 SKIN, HAIR, SHOES, FACE, BAG = 3, 4, 5, 6, 7
 """Labels of the embedded masks beyond ``datasets.SHIRT`` and ``TROUSERS``; 0 is background."""
+CLOTHES = (SHIRT, TROUSERS, SHOES, BAG)
 BACKGROUND_COLOUR, PERSON_COLOUR = 128, 64
 """Grey levels of painted-out background and of a silhouette."""
 DILATION = 0.03
@@ -65,6 +67,8 @@ TIE_DRAWS = 5
 """Random orders of the gallery that figures of tied distances are averaged over."""
 EXCHANGES = 500
 """Random exchanges of the gallery's people behind the expected rank-1."""
+CONTROL = "nothing (control)"
+"""All images alike, so all are ties: has to be at chance, or the audit itself is wrong."""
 AT_CHANCE, LEAKS = "at chance", "leaks"
 
 
@@ -81,7 +85,7 @@ def background_of(mask: Picture) -> NDArray[np.bool_]:
 def colour_histogram(image: Picture, where: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Roots of the shares of 64 RGB cells among the pixels in ``where``: (64,), norm 1.
 
-    Dot products of such roots are Bhattacharyya coefficients. All 0 if ``where`` is empty.
+    Euclidean distances of such roots are Hellinger distances. All 0 if ``where`` is empty.
     """
     levels = image[where].astype(np.int64) * HISTOGRAM_BINS // 256
     cells = levels @ np.array([HISTOGRAM_BINS**2, HISTOGRAM_BINS, 1])
@@ -106,7 +110,7 @@ def colour_grid(image: Picture, where: NDArray[np.bool_]) -> NDArray[np.float64]
 
 
 def grid_distances(query: NDArray[np.float64], gallery: NDArray[np.float64]) -> Distances:
-    """RMS difference over the cells known on both sides: (n, d), (m, d) → (n, m) grey levels.
+    """RMS difference over the cells known on both sides: (n, d), (m, d) → (n, m).
 
     255 where two images have no cell in common.
     """
@@ -129,11 +133,8 @@ def shortcut_distances(query: ImageSet, gallery: ImageSet) -> dict[str, Distance
         RlqkitError: an image has no mask, or can't be read.
     """
     q, g = _pixel_descriptors(query), _pixel_descriptors(gallery)
-    distances = {
-        "background histogram": -q["background histogram"] @ g["background histogram"].T,
-        "background layout": grid_distances(q["background layout"], g["background layout"]),
-        "colour histogram": -q["colour histogram"] @ g["colour histogram"].T,
-    }
+    # Without NaN these are plain Euclidean distances, up to a factor:
+    distances = {name: grid_distances(q[name], g[name]) for name in q}
     camera, size = (
         [images.table[list(names)].to_numpy(float) for images in (query, gallery)]
         for names in (("camera",), ("height", "width"))
@@ -145,8 +146,7 @@ def shortcut_distances(query: ImageSet, gallery: ImageSet) -> dict[str, Distance
     distances = {
         name: matrix.astype(np.float32).astype(float) for name, matrix in distances.items()
     }
-    order = generator(0, "evaluation", len(query), len(gallery))
-    return distances | {"random order (control)": order.random((len(query), len(gallery)))}
+    return distances | {CONTROL: np.zeros((len(query), len(gallery)))}
 
 
 def audit_shortcuts(
@@ -277,15 +277,31 @@ def query_table(found: Retrieval, query: ImageSet) -> pd.DataFrame:
 
 
 def _pixel_descriptors(images: ImageSet) -> dict[str, NDArray[np.float64]]:
-    found: dict[str, list[NDArray[np.float64]]] = {
-        "background histogram": [], "background layout": [], "colour histogram": []
-    }  # fmt: skip
+    found: dict[str, list[NDArray[np.float64]]] = {}
     for path, mask_path in zip(images.paths, images.mask_paths, strict=True):
-        image, outside = read_image(path), background_of(read_mask(mask_path))
-        found["background histogram"].append(colour_histogram(image, outside))
-        found["background layout"].append(colour_grid(image, outside))
-        found["colour histogram"].append(colour_histogram(image, np.ones_like(outside)))
-    return {name: np.stack(rows) for name, rows in found.items()}
+        image, mask = read_image(path), read_mask(mask_path)
+        outside, clothes = background_of(mask), np.isin(mask, CLOTHES)
+        for name, descriptor in {
+            "background histogram": colour_histogram(image, outside),
+            "background layout": colour_grid(image, outside),
+            "clothes histogram": colour_histogram(image, clothes),
+            "colour histogram": colour_histogram(image, np.ones_like(outside)),
+        }.items():
+            found.setdefault(name, []).append(descriptor)
+    cameras = images.table["camera"].to_numpy()
+    return {name: less_camera(np.stack(rows), cameras) for name, rows in found.items()}
+
+
+def less_camera(
+    descriptors: NDArray[np.float64], cameras: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(n, d) descriptors minus the mean of their camera's images, so its light and walls go.
+
+    NaN stays NaN and counts in no mean.
+    """
+    table = pd.DataFrame(descriptors)
+    means = table.groupby(cameras).transform("mean")
+    return (table - means).to_numpy()
 
 
 def _positions(names: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -334,7 +350,7 @@ def clothes_greyed(image: Picture, mask: Picture) -> Picture:
     All else is as it was.
     """
     edited = image.copy()
-    for part in (SHIRT, TROUSERS, SHOES, BAG):
+    for part in CLOTHES:
         where = mask == part
         light = image[where].mean(axis=1)
         if len(light):
