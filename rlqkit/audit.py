@@ -12,6 +12,10 @@ a leak. Here the images of the query's own camera go to the end of the list; wha
 the rest, where the matches are. Chance is counted likewise. And since light and walls differ from
 camera to camera, colours are taken relative to the mean over the camera's images.
 
+**Whole images.** "colour histogram" sees the person too. If it is above chance while backgrounds
+and clothes are not, skin and hair are what it found: the person's own colours, and no leak of the
+scene. The verdict states the figure all the same.
+
 **Ties.** A camera number ties with a quarter of the gallery. The metrics rank ties in gallery
 order, which would turn the order of the files into a leak or hide one, so here every query ranks
 its ties in a random order of the gallery drawn for that query from the audit's seed; figures are
