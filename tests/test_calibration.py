@@ -26,7 +26,7 @@ from rlqkit.plan import teacher_config
 from rlqkit.runs import RunFolder
 from rlqkit.statistics import Interval
 
-PEOPLE = 200
+PEOPLE = 1000
 
 
 def measured(config: Config, rule: str, **rank1: float) -> RunFolder:
