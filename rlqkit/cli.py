@@ -220,7 +220,7 @@ def rows() -> None:
 
 @cli.group()
 def data() -> None:
-    """Look at a data set, check it, or render one."""
+    """Look at a data set, check and audit it, render or export one."""
 
 
 _DATA_OPTIONS = (
@@ -355,6 +355,86 @@ def _render_spec(
 
 def _under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+@data.command("audit")
+@_data_command
+@click.option(
+    "--run",
+    "run_folder",
+    type=click.Path(path_type=Path),
+    help="Finished run (of row base, say): also show what carries identity.",
+)
+@click.option("--labels/--no-labels", default=True, help="Audit joints, masks and gender too.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write the tables to.")
+def data_audit(
+    name: str, root: Path | None, run_folder: Path | None, labels: bool, output: Path | None
+) -> None:  # fmt: skip
+    """What finds a person without looking at the person? Exit code 2 if anything leaks.
+
+    Background, colours, camera, image size and file order each search the gallery; under CC all
+    must be at chance. Labels are checked against one another and the renderer.
+    """
+    from rlqkit import audit, datasets
+    from rlqkit.label_audit import audit_labels
+    from rlqkit.runs import RunFolder
+
+    benchmark = datasets.load(name, root)
+    shortcuts = audit.audit_shortcuts(benchmark["query"], benchmark["gallery"], progress=True)
+    _show(shortcuts, "audit_shortcuts", output)
+    problems = [f"{shortcut} leaks" for shortcut in audit.leaking(shortcuts)]
+    if run_folder is not None:
+        cues = audit.identity_cues(RunFolder(run_folder), benchmark, progress=True)
+        _show(cues, "audit_identity_cues", output)
+    if labels:
+        checked = audit_labels(benchmark, progress=True)
+        _show(checked, "audit_labels", output)
+        problems += [f"{r.check} ({r.split})" for r in checked[~checked["ok"]].itertuples()]
+    if problems:
+        raise RlqkitError(f"{name}: {'; '.join(problems)}; mend that and render the set again")
+
+
+@data.command("calibrate")
+@click.argument("run_folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--rule", default="last", show_default=True, help="Epoch of the base model.")
+@click.option("--curves/--no-curves", default=True, help="Severity curves too (needs weights).")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write the tables to.")
+def data_calibrate(
+    run_folders: Sequence[Path], rule: str, curves: bool, output: Path | None
+) -> None:  # fmt: skip
+    """Is the data set as hard as meant? Takes RUN_FOLDERS of rows base (any seeds) and teacher."""
+    from rlqkit import calibration
+    from rlqkit.runs import RunFolder
+
+    folders = [RunFolder(folder) for folder in run_folders]
+    _show(calibration.calibration_table(folders, rule), "calibration", output)
+    base = [folder for folder in folders if folder.config().row == "base"]
+    if curves and base:
+        _show(calibration.severity_curves(base, progress=True), "severity_curves", output)
+
+
+@data.command("export")
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--layout", required=True, help="ltcc, prcc or market.")
+@click.option("--root", type=click.Path(path_type=Path), help="The data set's folder.")
+def data_export(name: str, folder: Path, layout: str, root: Path | None) -> None:
+    """Write data set NAME into FOLDER as another benchmark lays its files out.
+
+    For other people's code. A killed export goes on where it stopped.
+    """
+    from rlqkit import datasets
+    from rlqkit.export import export
+
+    click.echo(f"wrote {export(datasets.load(name, root), folder, layout)}")
+
+
+def _show(table: Any, name: str, output: Path | None) -> None:
+    """Print a table, and write it as <output>/<name>.csv if there is such a folder to write to."""
+    click.echo(table.round(2).to_string(index=False) + "\n")
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        table.round(4).to_csv(output / f"{name}.csv", index=False, lineterminator="\n")
 
 
 def _figures(metrics: Any) -> str:

@@ -66,14 +66,19 @@ def per_query_tables(runs: Mapping[str, Iterable[RunFolder]]) -> dict[str, pd.Da
     }
 
 
-def chance_rank1(query: ImageSet, gallery: ImageSet, protocol: str = "CC") -> float:
+def chance_rank1(
+    query: ImageSet, gallery: ImageSet, protocol: str = "CC", other_cameras: bool = False
+) -> float:
     """Rank-1 of a gallery in random order: mean share of correct images among the valid ones.
 
     Args:
         query, gallery: image sets of a benchmark.
         protocol: "general", "SC" or "CC".
+        other_cameras: count only images of other cameras than the query's, of strangers too.
     """
-    return metrics.chance_rank1(query.metric_arrays(), gallery.metric_arrays(), protocol)
+    return metrics.chance_rank1(
+        query.metric_arrays(), gallery.metric_arrays(), protocol, other_cameras
+    )
 
 
 def describe_queries(folder: RunFolder, rule: str, config: Config) -> Matrix:

@@ -88,6 +88,47 @@ SEVERITIES: dict[str, Severity] = {
 }
 """Named ranges, as the configuration calls them."""
 
+SEVERITY_FROM_HEIGHT = {256: "paper", 0: "small-input"}
+"""Least input height, in pixels → name of the ranges that suit it, from large to small.
+
+Ranges are in pixels of the native image (pixelation: of the small image), but a network sees the
+image after the resize, and what it can't show can't be damaged. At 384x192 the paper's short side
+of 16 to 63 leaves blocks of 3 to 12 input pixels. At 128x64 the same range leaves blocks of 1 to
+4, and its sigma of up to 2 native pixels shrinks with the image: most draws hardly show.
+"small-input" makes the *same damage after the resize*: blocks of 2.7 to 8 input pixels at 128x64,
+and twice the sigma (see `damage_in_input`). Motion kernels stay: they are long enough in native
+pixels to show at any size. At 64x32 it does half of that, yet more than the paper's ranges would;
+stronger ones would leave nothing of the person. The paper's ranges remain the default by name, and
+what the paper's own size, 384x192, gets.
+"""
+
+
+def severity_for(height: int) -> str:
+    """Name of the ranges (see SEVERITIES) that suit a network input of this height in pixels.
+
+    Raises RlqkitError if height < 1.
+    """
+    height = _whole("input height", height, least=1)
+    return next(name for least, name in SEVERITY_FROM_HEIGHT.items() if height >= least)
+
+
+def damage_in_input(
+    severity: Severity, native_height: float, size: tuple[int, int]
+) -> dict[str, tuple[float, float]]:
+    """What a severity's ranges amount to in pixels of the network's input: kind -> (mild, strong).
+
+    native_height: of the image, px. size: (height, width) of the input. Pixelation: side of a
+    block; motion blur: length of the kernel; out of focus: sigma.
+    """
+    height, width = size
+    scale = height / native_height
+    mild, strong = severity.short_side[1], severity.short_side[0]
+    return {
+        "pixelation": (width / mild, width / strong),
+        "motion_blur": (severity.motion_size[0] * scale, severity.motion_size[1] * scale),
+        "out_of_focus": (severity.gaussian_sigma[0] * scale, severity.gaussian_sigma[1] * scale),
+    }
+
 
 def pixelate(image: ImageArray, short_side: int) -> ImageArray:
     """Resize (Pillow bicubic) so that the short side is `short_side` pixels; may enlarge.

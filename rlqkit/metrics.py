@@ -285,12 +285,13 @@ def single_shot_galleries(
     return galleries
 
 
-def chance_rank1(query: Any, gallery: Any, protocol: str) -> float:
+def chance_rank1(query: Any, gallery: Any, protocol: str, other_cameras: bool = False) -> float:
     """Rank-1 of a gallery in random order: mean share of correct images among those not junk.
 
     Args:
         query, gallery: labels, as in ``evaluate_distances``.
         protocol: "general", "SC" or "CC".
+        other_cameras: whether strangers seen by the query's own camera are left out too.
 
     Raises:
         RlqkitError: as ``evaluate_distances``.
@@ -304,9 +305,13 @@ def chance_rank1(query: Any, gallery: Any, protocol: str) -> float:
         positions = positions_of.get(int(identity))
         if positions is None:
             continue
-        junk = int(_junk(name, queries, i, galleries, positions).sum())
-        if junk < len(positions):
-            shares.append((len(positions) - junk) / (len(galleries.identity) - junk))
+        correct = len(positions) - int(_junk(name, queries, i, galleries, positions).sum())
+        strangers = len(galleries.identity) - len(positions)
+        if other_cameras:
+            own_camera = galleries.camera == queries.camera[i]
+            strangers -= int((own_camera & (galleries.identity != identity)).sum())
+        if correct:
+            shares.append(correct / (correct + strangers))
     return float(np.mean(shares))
 
 
