@@ -224,7 +224,7 @@ def data() -> None:
 
 
 _DATA_OPTIONS = (
-    click.argument("name", default="wardrobe-v1"),
+    click.argument("name", default="wardrobe-v2"),
     click.option(
         "--root", type=click.Path(path_type=Path), help="Its folder, if not the usual one."
     ),

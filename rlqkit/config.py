@@ -29,11 +29,11 @@ PROFILES = ("smoke", "quick", "laptop", "paper")
 class DataConfig:
     """Which images, and at what size they enter the network."""
 
-    dataset: str = "wardrobe-v1"
+    dataset: str = "wardrobe-v2"
     """Target data set: the one whose identities are classified and retrieved."""
     root: str = ""
     """Folder of the target data set; empty = where the kit finds it by name. Not hashed."""
-    external: str = "wardrobe-v1"
+    external: str = "wardrobe-v2"
     """Data set whose ``external`` split teaches TAD; its identity labels are never used there."""
     external_root: str = ""
     """Folder of the external data set; empty = where the kit finds it by name. Not hashed."""

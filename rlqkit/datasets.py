@@ -5,7 +5,7 @@ A `Benchmark` is a set of splits (train, val_query, val_gallery, query, gallery,
 where the data set has them, joints and clothes masks. Loading reads tables and lists folders; no
 image is decoded before it is asked for. `check` is the thorough look at everything on disk.
 
-The embedded data set ("wardrobe-v1") is a folder with `samples.csv`, `joints.csv`, `dataset.json`,
+The embedded data set ("wardrobe-v2") is a folder with `samples.csv`, `joints.csv`, `dataset.json`,
 `SHA256SUMS`, `images/<split>/` and `masks/<split>/`. Another data set needs one function,
 (root) -> Benchmark, in `LOADERS`; those of the published benchmarks are in `rlqkit.benchmarks`.
 """
@@ -51,7 +51,7 @@ class ImageSet:
     """The images of one split and what is known of each.
 
     Attributes:
-        name: data set and split, as in "wardrobe-v1/train"; error messages start with it.
+        name: data set and split, as in "wardrobe-v2/train"; error messages start with it.
         root: the data set's folder; files in the table are relative to it.
         table: n rows (index 0..n-1) with the columns file (str), identity, camera, clothes (ints;
             clothes ids are unique over the whole benchmark, so that query and gallery compare),
@@ -344,7 +344,7 @@ def _load_published(
 
 PUBLISHED = ("ltcc", "prcc", "last", "deepchange", "celeb-reid")
 LOADERS: dict[str, Callable[[Path], Benchmark]] = {
-    "wardrobe-v1": load_wardrobe,
+    "wardrobe-v1": load_wardrobe,  # rendered on demand: the first version, no longer shipped
     "wardrobe-v2": load_wardrobe,
     "wardrobe-start": load_wardrobe,  # rendered on demand, see data/wardrobe-start
     **{name: partial(_load_published, name) for name in PUBLISHED},

@@ -72,7 +72,7 @@ def write_tiny_wardrobe(root: Path, seed: int = 0) -> Path:
     write_csv(root / "samples.csv", header, samples)
     write_csv(root / "joints.csv", ["file", *[f"{p}{j}" for j in range(17) for p in "xyv"]], joints)
     counts = {split: sum(row[1] == split for row in samples) for split in TINY_SPLITS}
-    card = {"name": "wardrobe-v1", "version": "tiny", "seed": seed, "counts": counts}
+    card = {"name": "wardrobe-v2", "version": "tiny", "seed": seed, "counts": counts}
     (root / "dataset.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
     write_checksums(root)
     return root
@@ -126,16 +126,16 @@ def write_checksums(root: Path) -> None:
 @pytest.fixture(scope="session")
 def tiny_wardrobe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny data set (see `write_tiny_wardrobe`), shared by all tests: read only."""
-    return write_tiny_wardrobe(tmp_path_factory.mktemp("data") / "wardrobe-v1")
+    return write_tiny_wardrobe(tmp_path_factory.mktemp("data") / "wardrobe-v2")
 
 
 @pytest.fixture(scope="session")
 def tiny_benchmark(tiny_wardrobe: Path) -> Benchmark:
     """The tiny data set, loaded: read only."""
-    return load("wardrobe-v1", tiny_wardrobe)
+    return load("wardrobe-v2", tiny_wardrobe)
 
 
 @pytest.fixture
 def broken_wardrobe(tiny_wardrobe: Path, tmp_path: Path) -> Path:
     """A copy of the tiny data set's folder, valid until the test breaks it."""
-    return Path(shutil.copytree(tiny_wardrobe, tmp_path / "broken" / "wardrobe-v1"))
+    return Path(shutil.copytree(tiny_wardrobe, tmp_path / "broken" / "wardrobe-v2"))

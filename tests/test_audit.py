@@ -310,7 +310,7 @@ def test_command_prints_writes_and_fails_on_problems(tiny_wardrobe: Path, tmp_pa
     """The tiny people have no heads, which is a problem, and the exit code says so."""
     outcome = rlqkit("data", "audit", "--root", tiny_wardrobe, "--output", tmp_path / "audit")
     assert outcome.code == 2
-    assert "error: wardrobe-v1: " in outcome.err and "areas of person" in outcome.err
+    assert "error: wardrobe-v2: " in outcome.err and "areas of person" in outcome.err
     assert "background layout" in outcome.out and "one gender a person" in outcome.out
     written = pd.read_csv(tmp_path / "audit" / "audit_shortcuts.csv")
     assert len(written) == 16 and {"rank1", "low", "high", "expected"} <= set(written)

@@ -96,7 +96,7 @@ def test_command_line_to_figures_and_collapse(
     """Import, evaluate, and what the feature-collapse notebook reads, on tiny images."""
     changes = {"data.root": tiny_wardrobe, "data.height": 32, "data.width": 16, "data.workers": 0}
     sets = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
-    where = ["--dataset", "wardrobe-v1", "--results", tmp_path]
+    where = ["--dataset", "wardrobe-v2", "--results", tmp_path]
     done = rlqkit("import-weights", golden_file, *where, *sets)
     assert done.code == 0, done.err
     assert "rlq, claimed: rank-1 0.427, epoch 59\n" in done.out

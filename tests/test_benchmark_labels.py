@@ -353,4 +353,4 @@ def test_faulty_images_get_one_colour(trees: Path) -> None:
 
 
 def test_the_embedded_set_has_labels_of_its_own(tiny_wardrobe: Path, tmp_path: Path) -> None:
-    refuse(lambda: load("wardrobe-v1", tiny_wardrobe, labels=tmp_path), "its own labels")
+    refuse(lambda: load("wardrobe-v2", tiny_wardrobe, labels=tmp_path), "its own labels")

@@ -90,7 +90,7 @@ def test_data_describe_and_check(tiny_wardrobe: Path) -> None:
     assert described.code == 0
     lines = {line.split()[0]: line.split()[1:] for line in described.out.splitlines() if line}
     assert lines["train"][:5] == ["48", "6", "3", "3", "12"]
-    checked = rlqkit("data", "check", "wardrobe-v1", "--root", tiny_wardrobe)
+    checked = rlqkit("data", "check", "wardrobe-v2", "--root", tiny_wardrobe)
     assert checked.code == 0 and "SHA-256" in checked.out and "False" not in checked.out
 
 

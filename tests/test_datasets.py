@@ -36,7 +36,7 @@ def put(column: str, value: str, row: int = 0) -> Edit:
 def refusal(root: Path, *words: str, verify: bool = False) -> str:
     """The one-line message with which loading `root` is refused; it must contain `words`."""
     with pytest.raises(RlqkitError) as caught:
-        load("wardrobe-v1", root, verify=verify)
+        load("wardrobe-v2", root, verify=verify)
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -52,7 +52,7 @@ def test_splits_and_sizes(tiny_benchmark: Benchmark) -> None:
     expected = [48, 12, 12, 16, 16, 24]
     assert sizes == dict(zip(datasets.SPLITS, expected, strict=True))
     assert tiny_benchmark.synthetic and tiny_benchmark["train"].synthetic
-    assert tiny_benchmark["train"].name == "wardrobe-v1/train"
+    assert tiny_benchmark["train"].name == "wardrobe-v2/train"
     with pytest.raises(RlqkitError, match="no split 'test': choose one of train, val_query"):
         tiny_benchmark["test"]
 
@@ -122,7 +122,7 @@ def test_joints_are_matched_by_file_not_by_order(
     broken_wardrobe: Path, tiny_benchmark: Benchmark
 ) -> None:
     edit_csv(broken_wardrobe / "joints.csv", lambda table: table[::-1])
-    for split, images in load("wardrobe-v1", broken_wardrobe).sets.items():
+    for split, images in load("wardrobe-v2", broken_wardrobe).sets.items():
         np.testing.assert_array_equal(images.joints, tiny_benchmark[split].joints)
 
 
@@ -159,7 +159,7 @@ def test_requirements_hold_on_the_train_split(tiny_benchmark: Benchmark) -> None
 
 def test_missing_mask_is_named(broken_wardrobe: Path, tiny_benchmark: Benchmark) -> None:
     (broken_wardrobe / "masks/train/0001_o0_c00_1.png").unlink()
-    train = load("wardrobe-v1", broken_wardrobe)["train"]
+    train = load("wardrobe-v2", broken_wardrobe)["train"]
     message = r"images/train/0001_o0_c00_1.webp has no clothes mask \(1 of 48"
     with pytest.raises(RlqkitError, match=message):
         train.require_masks()
@@ -171,12 +171,12 @@ def test_missing_mask_is_named(broken_wardrobe: Path, tiny_benchmark: Benchmark)
 
 def test_missing_joints_are_named(broken_wardrobe: Path) -> None:
     edit_csv(broken_wardrobe / "joints.csv", lambda table: table.drop(index=3))
-    train = load("wardrobe-v1", broken_wardrobe)["train"]
+    train = load("wardrobe-v2", broken_wardrobe)["train"]
     assert train.joints is not None and np.isnan(train.joints[3]).all()
     with pytest.raises(RlqkitError, match=r"0001_o0_c01_1.webp has no joints \(1 of 48"):
         train.require_joints()
     (broken_wardrobe / "joints.csv").unlink()
-    train = load("wardrobe-v1", broken_wardrobe)["train"]
+    train = load("wardrobe-v2", broken_wardrobe)["train"]
     assert train.joints is None
     with pytest.raises(RlqkitError, match="48 of 48 images lack them"):
         train.require_joints()
@@ -290,22 +290,22 @@ def test_broken_card(broken_wardrobe: Path) -> None:
 
 def test_default_root(tiny_wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RLQKIT_DATA", raising=False)
-    embedded = datasets.default_root("wardrobe-v1")
-    assert embedded == Path(datasets.__file__).parents[1] / "data" / "wardrobe-v1"
+    embedded = datasets.default_root("wardrobe-v2")
+    assert embedded == Path(datasets.__file__).parents[1] / "data" / "wardrobe-v2"
     monkeypatch.setenv("RLQKIT_DATA", str(tiny_wardrobe.parent))
-    assert len(load("wardrobe-v1")["train"]) == 48
+    assert len(load("wardrobe-v2")["train"]) == 48
     monkeypatch.setenv("RLQKIT_DATA", str(tmp_path))  # other data sets only
-    assert datasets.default_root("wardrobe-v1") == embedded
+    assert datasets.default_root("wardrobe-v2") == embedded
     monkeypatch.setenv("RLQKIT_DATA", str(tmp_path / "typo"))
     with pytest.raises(RlqkitError, match="RLQKIT_DATA names .*typo, which is no folder"):
-        load("wardrobe-v1")
+        load("wardrobe-v2")
 
 
 def test_loading_decodes_nothing(broken_wardrobe: Path) -> None:
     """A truncated image is found when it is read, not by loading the tables."""
     file = broken_wardrobe / TRAIN_FILE
     file.write_bytes(file.read_bytes()[:200])
-    train = load("wardrobe-v1", broken_wardrobe)["train"]
+    train = load("wardrobe-v2", broken_wardrobe)["train"]
     with pytest.raises(RlqkitError, match=re.escape(f"{file} is truncated or not an image")):
         datasets.read_image(train.paths[0])
     file.write_bytes(b"")
@@ -321,7 +321,7 @@ def test_loading_decodes_nothing(broken_wardrobe: Path) -> None:
 
 def test_checksums_hold(tiny_wardrobe: Path) -> None:
     assert datasets.verify_checksums(tiny_wardrobe) == []
-    load("wardrobe-v1", tiny_wardrobe, verify=True)
+    load("wardrobe-v2", tiny_wardrobe, verify=True)
 
 
 def test_checksums_name_each_changed_file(broken_wardrobe: Path) -> None:
@@ -414,7 +414,7 @@ def test_check_finds(broken_wardrobe: Path, fault: str) -> None:
     breaks(broken_wardrobe)
     if fault == "counts":  # joints.csv must not list what samples.csv doesn't
         edit_csv(broken_wardrobe / "joints.csv", lambda table: table.drop(index=0))
-    benchmark = load("wardrobe-v1", broken_wardrobe)
+    benchmark = load("wardrobe-v2", broken_wardrobe)
     report = datasets.check(benchmark)
     bad = report[~report["ok"]]
     assert (check, subject) in set(zip(bad["check"], bad["subject"], strict=True))
@@ -447,5 +447,5 @@ def test_check_accepts_the_parts_that_the_card_names(broken_wardrobe: Path) -> N
     card = json.loads((broken_wardrobe / "dataset.json").read_text(encoding="utf-8"))
     card["labels"] = {str(label): "part" for label in range(4)}
     (broken_wardrobe / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
-    report = datasets.check(load("wardrobe-v1", broken_wardrobe))
+    report = datasets.check(load("wardrobe-v2", broken_wardrobe))
     assert "labels of mask" not in set(report.loc[~report["ok"], "check"])

@@ -92,7 +92,7 @@ def test_ltcc_label_files_are_headed_as_published(tiny_benchmark: Benchmark, ltc
 
 
 def test_hidden_parts_are_listed_as_faulty(broken_wardrobe: Path, tmp_path: Path) -> None:
-    benchmark = datasets.load("wardrobe-v1", broken_wardrobe)
+    benchmark = datasets.load("wardrobe-v2", broken_wardrobe)
     mask = benchmark["train"].mask_paths[3]
     labels = read_mask(mask)
     Image.fromarray(np.where(labels == datasets.TROUSERS, 0, labels)).save(mask)
@@ -247,14 +247,14 @@ def test_foreign_folders_are_refused(
     sums = broken_wardrobe / "SHA256SUMS"
     sums.write_text(sums.read_text().replace("a", "b"), encoding="utf-8")  # other images
     with pytest.raises(RlqkitError, match="holds another export"):
-        export(datasets.load("wardrobe-v1", broken_wardrobe), folder, "market", False)
+        export(datasets.load("wardrobe-v2", broken_wardrobe), folder, "market", False)
 
 
 def test_command(tiny_wardrobe: Path, tmp_path: Path) -> None:
-    command = ["data", "export", "wardrobe-v1", str(tmp_path / "out"), "--root", str(tiny_wardrobe)]
+    command = ["data", "export", "wardrobe-v2", str(tmp_path / "out"), "--root", str(tiny_wardrobe)]
     outcome = rlqkit(*command, "--layout", "market")
     assert outcome.code == 0 and outcome.out == f"wrote {tmp_path / 'out'}\n"
-    assert "wardrobe-v1 as market" in outcome.err  # the bar
+    assert "wardrobe-v2 as market" in outcome.err  # the bar
     wrong = rlqkit(*command, "--layout", "lfw")
     assert wrong.code == 2 and wrong.err == (
         'error: no layout "lfw"; choose one of ltcc, prcc, market\n'

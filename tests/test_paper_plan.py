@@ -67,7 +67,7 @@ def test_published_runs_quote_the_sources() -> None:
     quoted, again = runs["prcc-rlq"].figures
     assert (quoted.mAP, again.rank1, again.mAP) == (63.8, 65.0, 61.0)  # two epochs in one quote
     assert runs["last-rlq"].processes == 4 and runs["deepchange-rlq"].processes == 6
-    assert len(published_runs("ltcc")) == 19 and published_runs("wardrobe-v1") == []
+    assert len(published_runs("ltcc")) == 19 and published_runs("wardrobe-v2") == []
 
 
 def test_own_overrides_win_over_published_values() -> None:
@@ -281,7 +281,7 @@ def test_dry_run_of_published_runs(tiny_wardrobe: Path, monkeypatch: pytest.Monk
     """Own sizes win over the published ones; runs that the kit can't train are named."""
     monkeypatch.setitem(datasets.LOADERS, "ltcc", prcc_like)
     own = {
-        "data.external": "wardrobe-v1", "data.root": str(tiny_wardrobe),
+        "data.external": "wardrobe-v2", "data.root": str(tiny_wardrobe),
         "data.external_root": str(tiny_wardrobe), "data.height": 32, "data.width": 16,
         "data.workers": 0, "model.backbone": "resnet10t", "model.weights": "none",
         "model.channels": [8, 8, 8, 8], "model.stem_width": 8, "cap.clusters": 3,

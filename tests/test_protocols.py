@@ -306,7 +306,7 @@ def paper_config(root: Path, results: Path, **changes: Any) -> Config:
     return load_profile(
         "paper",
         {
-            "data.dataset": "prcc", "data.external": "wardrobe-v1", "data.external_root": str(root),
+            "data.dataset": "prcc", "data.external": "wardrobe-v2", "data.external_root": str(root),
             "data.root": str(root), "data.height": 32, "data.width": 16, "data.workers": 0,
             "model.backbone": "resnet10t", "model.weights": "none", "model.channels": [8, 8, 8, 8],
             "model.stem_width": 8, "cap.clusters": 3, "training.epochs": 2, "training.batch": 8,
@@ -414,7 +414,7 @@ def test_reproduce_on_a_published_data_set(
     folder = reproduce.reproduce(config, notebooks=False, say=said.append)
     text = "\n".join(said)
     assert "data set prcc: 96 images\n" in text
-    assert "data set wardrobe-v1: 128 images, checksums agree" in text
+    assert "data set wardrobe-v2: 128 images, checksums agree" in text
     assert "3 of 3 runs are finished already" in text and (folder / "tables/summary.md").is_file()
     assert "quality.mix = prcc" in text and "training.batch = 8 (yours, instead of 40)" in text
     assert "best_validation is left out" in text

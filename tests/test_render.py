@@ -32,7 +32,7 @@ from rlqkit.render.renderer import majority_labels, visible_joints  # noqa: E402
 from rlqkit.render.sheets import contact_sheet, mask_path  # noqa: E402
 from rlqkit.render.wardrobe import SKIRTS, SharedWardrobe, own_outfit  # noqa: E402
 
-SHIPPED = Path(__file__).parents[1] / "data" / "wardrobe-v1"
+SHIPPED = Path(__file__).parents[1] / "data" / "wardrobe-v2"
 SEED = 41
 
 
@@ -294,13 +294,12 @@ def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
         generate.render_dataset(tmp_path, generate.WARDROBE_V1)
 
 
-@pytest.mark.skipif(not SHIPPED.exists(), reason="the shipped data set is not here")
 def test_shipped_folder_is_consistent() -> None:
     samples = pd.read_csv(SHIPPED / "samples.csv")
     joints = pd.read_csv(SHIPPED / "joints.csv")
-    assert list(samples.columns) == list(generate.SAMPLE_COLUMNS)
+    assert list(samples.columns) == list(generate.STAGED_COLUMNS)
     assert list(joints.columns) == list(generate.JOINT_COLUMNS)
-    assert len(samples) == 7920 and (samples["file"] == joints["file"]).all()
+    assert len(samples) == 8920 and (samples["file"] == joints["file"]).all()
     assert samples.loc[samples["split"] == "external", "outfit"].isna().all()
     assert samples.loc[samples["split"] != "external", "outfit"].notna().all()
     assert samples.groupby("identity")["gender"].nunique().max() == 1
@@ -316,14 +315,14 @@ def test_shipped_folder_is_consistent() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    importlib.util.find_spec("anny") is None or not SHIPPED.exists(),
-    reason="needs rlqkit[render] and the shipped data set",
+    importlib.util.find_spec("anny") is None,
+    reason="needs rlqkit[render]",
 )
 def test_rendering_gives_the_shipped_bytes(tmp_path: Path) -> None:
     """The first run on a machine takes a minute (anny fills its cache), later ones seconds."""
-    spec = generate.WARDROBE_V1
+    spec = generate.WARDROBE_V2
     studio = generate.Studio(spec, tmp_path)
-    for number in (0, 340):
+    for number in (0, 500):
         shot, picture = next(studio.pictures(number))
         image = generate.encode_image(picture.image, spec.quality)
         assert image == (SHIPPED / shot.file).read_bytes()

@@ -228,10 +228,10 @@ def test_nobody_looks_naked() -> None:
 def test_settings_of_old_sets_are_unchanged_and_all_survive_json() -> None:
     for spec in generate.SPECS.values():
         assert spec_from_settings(json.loads(json.dumps(spec.settings()))) == spec
-    assert not {"people_seed", "staging", "external_first"} & set(generate.WARDROBE_V1.settings())
-    shipped = Path(__file__).parents[1] / "data" / "wardrobe-v1" / "dataset.json"
-    if shipped.exists():
-        assert json.loads(shipped.read_text())["generator"] == generate.WARDROBE_V1.settings()
+    later = {"people_seed", "staging", "external_first", "shape_spread"}
+    assert not later & set(generate.WARDROBE_V1.settings())
+    made = Path(__file__).parent / "golden" / "wardrobe-v1.json"
+    assert json.loads(made.read_text())["generator"] == generate.WARDROBE_V1.settings()
     with pytest.raises(RlqkitError, match="install the version"):
         spec_from_settings({"name": "x"})
 
@@ -241,13 +241,13 @@ def test_second_wardrobe_has_its_composition() -> None:
         [vars(shot) for number in SPEC.numbers() for shot in generate.shots_of(SPEC, number)]
     )
     assert shots["split"].value_counts().to_dict() == {
-        "train": 3400, "val_query": 240, "val_gallery": 240, "query": 720, "gallery": 720,
+        "train": 3800, "val_query": 240, "val_gallery": 240, "query": 720, "gallery": 720,
         "external": 3200,
     }  # fmt: skip
     numbers = list(SPEC.numbers())
     crowd = range(STAGING.crowd_first, STAGING.crowd_first + STAGING.crowd)
-    assert len(set(numbers)) == len(numbers) == 820 and not set(crowd) & set(numbers)
-    assert {SPEC.seed_of(n) for n in (0, 339, 1000)} == {SPEC.seed}
+    assert len(set(numbers)) == len(numbers) == 860 and not set(crowd) & set(numbers)
+    assert {SPEC.seed_of(n) for n in (0, 379, 1000)} == {SPEC.seed}
     assert {SPEC.seed_of(n) for n in (400, 500, 619)} == {SPEC.people_seed} != {SPEC.seed}
 
 
@@ -268,7 +268,8 @@ def test_sets_of_any_size_have_names_of_their_own() -> None:
     assert min(external) > 12 >= max(target) > 4
     test = generate.shots_of(spec, 20_040)
     assert sum(shot.split == "query" for shot in test) == 12 * 6
-    assert spec.wardrobe_bottoms == 12
+    assert spec.wardrobe_bottoms == 14
+    assert custom_spec(SPEC, sizes, outfits=20).wardrobe_bottoms == 20
 
 
 @pytest.mark.parametrize("text", ["64", "200-100", "8-64", "a-b", "-5-64"])
@@ -331,7 +332,11 @@ def test_records_become_a_folder_that_loads(tmp_path: Path) -> None:
     }  # fmt: skip
     samples = pd.read_csv(tmp_path / "samples.csv")
     assert list(samples.columns) == list(generate.STAGED_COLUMNS)
-    assert samples["file"].is_monotonic_increasing and samples["occluded"].eq(1).all()
+    keys = [generate.shuffling_key(spec.seed, file) for file in samples["file"]]
+    assert keys == sorted(keys) and samples["occluded"].eq(1).all()
+    train = samples.loc[samples["split"] == "train", "identity"]
+    assert not train.is_monotonic_increasing and set(train) == {0, 1, 2}
+    assert (pd.read_csv(tmp_path / "joints.csv")["file"] == samples["file"]).all()
     card = (tmp_path / "README.md").read_text()
     assert f"# {spec.name}" in card and "{" not in card and "| nan" not in card
     made = json.loads((tmp_path / "dataset.json").read_text())

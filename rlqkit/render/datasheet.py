@@ -47,7 +47,7 @@ their own. The external set plays the part of a high-quality data set without cl
 - `samples.csv`: file, split, identity, camera, outfit (0-based within the identity; empty for
   external, although the file names keep a running number), gender, height, width; occluded: 1 if
   something in front hides at least 2 % of the person; passer_by: 1 if somebody else is seen on at
-  least 0.5 % of the picture.
+  least 0.5 % of the picture. Rows are shuffled within a split, so that their order finds nobody.
 - `joints.csv`: 17 COCO joints per image, `x`, `y` in native pixels and `v`: 1 visible, 0 covered
   by the body, hair, an object or another person, or outside the image. A joint lies inside the
   body: it counts as visible if what covers it is no thicker than flesh and clothes at that joint.

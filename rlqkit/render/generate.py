@@ -157,7 +157,7 @@ WARDROBE_V1 = RenderSpec(
     external_cameras=40,
     quality=88,
 )
-"""The embedded data set, shipped in ``data/wardrobe-v1``."""
+"""The first version, no longer shipped; it renders as it always did."""
 
 WARDROBE_START = RenderSpec(
     name="wardrobe-start",
@@ -440,6 +440,25 @@ def _rows(out: Path, spec: RenderSpec, kind: str) -> Iterator[list[Any]]:
             yield from sorted(rows, key=lambda row: str(row[0]))
 
 
+def _shuffled_rows(out: Path, spec: RenderSpec, kind: str) -> Iterator[list[Any]]:
+    """Yield the same rows split by split, within a split in the order of ``shuffling_key``.
+
+    In the order of their names one person's images would stand together, and the order alone
+    would find them. Holds the order, and one identity at a time.
+    """
+    order = []
+    for number in spec.numbers():
+        files = [row[0] for row in json.loads(record_path(out, number).read_text())["samples"]]
+        order += [(shuffling_key(spec.seed, file), number, i) for i, file in enumerate(files)]
+    for _, number, i in sorted(order):
+        yield json.loads(record_path(out, number).read_text())[kind][i]
+
+
+def shuffling_key(seed: int, file: str) -> tuple[str, str]:
+    """Return a file's place in the tables: its folder, then a hash of seed and name."""
+    return os.path.dirname(file), hashlib.sha256(f"{seed}/{file}".encode()).hexdigest()
+
+
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[list[Any]]) -> None:
     part = path.with_name(path.name + ".part")
     with part.open("w", newline="", encoding="utf-8") as file:
@@ -453,9 +472,10 @@ def _finish(out: Path, spec: RenderSpec) -> None:
     """Turn the records into tables, the data card and check sums."""
     for leftover in out.rglob("*.part"):  # of a process that was killed while writing
         leftover.unlink()
-    columns = SAMPLE_COLUMNS if spec.staging is None else STAGED_COLUMNS
-    _write_table(out / "samples.csv", columns, _rows(out, spec, "samples"))
-    _write_table(out / "joints.csv", JOINT_COLUMNS, _rows(out, spec, "joints"))
+    old = spec.staging is None
+    columns, rows = (SAMPLE_COLUMNS, _rows) if old else (STAGED_COLUMNS, _shuffled_rows)
+    _write_table(out / "samples.csv", columns, rows(out, spec, "samples"))
+    _write_table(out / "joints.csv", JOINT_COLUMNS, rows(out, spec, "joints"))
     samples = pd.read_csv(out / "samples.csv")
     counts = {str(k): int(v) for k, v in samples["split"].value_counts().sort_index().items()}
     write_atomically(out / "dataset.json", _description(spec, counts))
