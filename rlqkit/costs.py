@@ -88,7 +88,8 @@ def count_sizes(config: Config) -> Sizes:
         (split, quality)
         for qualities in SINGLE_CONDITIONS
         for test in benchmark.tests
-        for split, quality in zip((test.query, test.gallery), qualities, strict=True)
+        for splits, quality in zip((test.query, test.gallery), qualities, strict=True)
+        for split in splits.split("+")
     }
     return Sizes(
         train=epoch_length(benchmark["train"].identities, instances),

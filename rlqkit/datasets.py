@@ -214,7 +214,7 @@ class RetrievalTest:
 
     Attributes:
         name: what tables call it, such as "CC", "SC multi-shot" or "general (val)".
-        query, gallery: splits.
+        query, gallery: splits; "query+gallery" = both together.
         rule: junk rule of `metrics.PROTOCOLS`: "general", "SC" or "CC".
         draws: 0 = the whole gallery (multi-shot); n > 0 = single-shot, n seeded galleries of one
             image an identity, reported as mean and standard deviation.
@@ -227,7 +227,12 @@ class RetrievalTest:
     draws: int = 0
 
 
-WARDROBE_TESTS = tuple(RetrievalTest(rule, rule=rule) for rule in ("general", "SC", "CC"))
+EVERY_IMAGE = "CC, every image"
+"""Name of the test in which each image of the test people is query and gallery."""
+WARDROBE_TESTS = (
+    RetrievalTest(EVERY_IMAGE, "query+gallery", "query+gallery", "CC"),
+    *(RetrievalTest(rule, rule=rule) for rule in ("general", "SC", "CC")),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,11 +250,29 @@ class Benchmark:
     tests: tuple[RetrievalTest, ...] = WARDROBE_TESTS
 
     def __getitem__(self, split: str) -> ImageSet:
+        """The images of a split, or of several ("query+gallery"), one after the other."""
+        if "+" in split:
+            return together([self[part] for part in split.split("+")])
         if split not in self.sets:
             raise RlqkitError(
                 f"{self.name} has no split '{split}': choose one of {', '.join(self.sets)}"
             )
         return self.sets[split]
+
+
+def together(parts: Sequence[ImageSet]) -> ImageSet:
+    """The images of several splits of one data set, in their order."""
+    first = parts[0]
+    joints = [part.joints for part in parts if part.joints is not None]
+    poses = [part.poses for part in parts if part.poses is not None]
+    return replace(
+        first,
+        name="+".join([first.name, *(part.name.rpartition("/")[2] for part in parts[1:])]),
+        table=pd.concat([part.table for part in parts], ignore_index=True),
+        joints=np.concatenate(joints) if len(joints) == len(parts) else None,
+        poses=pd.concat(poses, ignore_index=True) if len(poses) == len(parts) else None,
+        clothes_labelled=all(part.clothes_labelled for part in parts),
+    )
 
 
 # ------------------------------------------------------------------------------------- loading

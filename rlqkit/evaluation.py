@@ -78,7 +78,10 @@ def evaluate_network(
     features: dict[tuple[str, str], NDArray[np.float32]] = {}
     for query_quality, gallery_quality in SINGLE_CONDITIONS:
         for test in benchmark.tests:
-            for split, quality in ((test.query, query_quality), (test.gallery, gallery_quality)):
+            for split, quality in (
+                *((part, query_quality) for part in test.query.split("+")),
+                *((part, gallery_quality) for part in test.gallery.split("+")),
+            ):
                 if (split, quality) not in features:
                     features[split, quality] = describe(
                         network, benchmark[split], quality, config, fabric
@@ -227,17 +230,23 @@ def _retrieve(
     chosen: NDArray[np.int64] | None = None,
 ) -> dict[str, Retrieval]:
     """Results of a test's splits by rule; ``chosen`` are the gallery images, None = all."""
-    gallery = features[test.gallery, qualities[1]]
+    gallery = _features_of(features, test.gallery, qualities[1])
     labels = Labels(*benchmark[test.gallery].metric_arrays())
     if chosen is not None:
         gallery, labels = gallery[chosen], Labels(*(column[chosen] for column in labels))
     return evaluate_features(
-        features[test.query, qualities[0]],
+        _features_of(features, test.query, qualities[0]),
         gallery,
         Labels(*benchmark[test.query].metric_arrays()),
         labels,
         rules,
     )
+
+
+def _features_of(features: Features, splits: str, quality: str) -> NDArray[np.float32]:
+    """Descriptors of a split, or of several ("query+gallery") in the order of ``Benchmark``."""
+    parts = [features[split, quality] for split in splits.split("+")]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _query_table(
