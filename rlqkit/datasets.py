@@ -304,7 +304,7 @@ def load(
         raise RlqkitError(f"unknown data set '{name}': choose one of {', '.join(sorted(LOADERS))}")
     folder = default_root(name) if root is None else Path(root)
     if name in PUBLISHED:
-        benchmark = _load_published(name, folder, labels, tolerant)
+        benchmark = loader(folder, labels, tolerant)
     elif labels is not None:
         raise RlqkitError(f"{name} brings its own labels: leave data.labels empty")
     else:
@@ -366,7 +366,7 @@ def _load_published(
 
 
 PUBLISHED = ("ltcc", "prcc", "last", "deepchange", "celeb-reid")
-LOADERS: dict[str, Callable[[Path], Benchmark]] = {
+LOADERS: dict[str, Callable[..., Benchmark]] = {
     "wardrobe-v1": load_wardrobe,  # rendered on demand: the first version, no longer shipped
     "wardrobe-v2": load_wardrobe,
     "wardrobe-start": load_wardrobe,  # rendered on demand, see data/wardrobe-start

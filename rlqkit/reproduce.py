@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -200,8 +201,16 @@ def _check_data(config: Config, say: Say) -> None:
 
 
 def _start_worker(numbers: Any) -> None:
-    """Gives a worker its own line for progress bars, and makes it die with its parent's wish."""
+    """Gives a worker its own line for progress bars, and ends it when its parent is gone."""
     os.environ["RLQKIT_BAR"] = str(numbers.get())
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """A killed command must not leave trainings behind that its repetition would meet."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _run_in_worker(values: dict[str, Any]) -> float:

@@ -29,7 +29,7 @@ def labelled(name: str, identity: list[int], camera: list[int], clothes: list[in
     return ImageSet(f"hand-made/{name}", Path("nowhere"), table, None, True)
 
 
-def prcc_like(root: Path) -> Benchmark:
+def prcc_like(root: Path, *_: object) -> Benchmark:
     """The tiny data set as PRCC: one gallery outfit, a query set for each clothing condition.
 
     No validation split. Two gallery images an identity, of one camera.

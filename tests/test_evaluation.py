@@ -9,6 +9,7 @@ import torch
 
 from rlqkit import experiment
 from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.datasets import EVERY_IMAGE
 from rlqkit.degradations import KINDS
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import HQ, LQ, MIXED, describe, measure, summarise
@@ -43,7 +44,7 @@ def test_every_condition_is_there(finished: RunFolder) -> None:
     metrics = finished.metrics()
     conditions = [(HQ, HQ), *((kind, HQ) for kind in KINDS), (MIXED, MIXED), (LQ, HQ)]
     wanted = {(rule, *c, p) for rule in ("last", "best_validation") for c in conditions
-              for p in PROTOCOLS}  # fmt: skip
+              for p in (*PROTOCOLS, EVERY_IMAGE)}  # fmt: skip
     found = set(metrics[["rule", *KEYS]].itertuples(index=False, name=None))
     assert found == wanted and len(metrics) == len(wanted)
     figures = metrics[["rank1", "rank5", "rank10", "mAP"]]
@@ -107,7 +108,7 @@ def test_features_are_unit_and_complete(finished: RunFolder) -> None:
     assert set(features) == {
         (role, quality)
         for role, quality in [("query", HQ), ("gallery", HQ), ("query", MIXED), ("gallery", MIXED)]
-    } | {("query", kind) for kind in KINDS}
+    } | {(role, kind) for role in ("query", "gallery") for kind in KINDS}
     for values in features.values():
         assert values.shape == (16, 2 * 2 * 16) and values.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(values, axis=1), 1, rtol=1e-6)
