@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from rlqkit.comparison import chance_rank1
 from rlqkit.config import Config
+from rlqkit.datasets import EVERY_IMAGE
 from rlqkit.degradations import KINDS
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import HQ, LQ
@@ -40,6 +41,8 @@ MET, OPEN, MISSED = "met", "open", "missed"
 """The whole interval meets the target; it reaches to both sides; none of it does."""
 CC_HQ: Condition = (HQ, HQ, "CC")
 SC_HQ: Condition = (HQ, HQ, "SC")
+ALL_HQ: Condition = (HQ, HQ, EVERY_IMAGE)
+"""Each image is query and gallery: twice the gallery, and twice as many images to be found."""
 Verdict = Callable[[Interval], str]
 
 
@@ -131,6 +134,7 @@ def _base_lines(folders: list[RunFolder], rule: str) -> list[dict[str, Any]]:
     low, high = (f"{100 * end:g}" for end in BAND)
     lines = [
         line("CC rank-1, HQ", CC_HQ, f"{low} to {high}", within_band),
+        line("CC rank-1, HQ, every image", ALL_HQ, f"{low} to {high}", within_band),
         gap("SC − CC rank-1, HQ", SC_HQ, CC_HQ, above(0.0)),
     ]
     for kind in (LQ, *KINDS):

@@ -299,7 +299,7 @@ def load(
         RlqkitError: unknown name; folder missing, empty or incomplete; a table that contradicts
             itself or the files; with `verify`, a file that isn't the one that was shipped.
     """
-    loader = load_wardrobe if name.startswith("custom-") else LOADERS.get(name)
+    loader = LOADERS.get("wardrobe-v2" if name.startswith("custom-") else name)
     if loader is None:
         raise RlqkitError(f"unknown data set '{name}': choose one of {', '.join(sorted(LOADERS))}")
     folder = default_root(name) if root is None else Path(root)

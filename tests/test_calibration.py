@@ -11,6 +11,7 @@ from command_line import rlqkit
 from rlqkit import calibration
 from rlqkit.calibration import MET, MISSED, OPEN, calibration_table, over_seeds
 from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.datasets import EVERY_IMAGE
 from rlqkit.degradations import (
     KINDS,
     PAPER_SEVERITY,
@@ -37,8 +38,8 @@ def measured(config: Config, rule: str, **rank1: float) -> RunFolder:
     folder = RunFolder.of(config)
     folder.start(config)
     tables = []
-    for name, share in rank1.items():
-        quality, protocol = (HQ, name) if name in ("CC", "SC") else (name, "CC")
+    for name, share in (*rank1.items(), (EVERY_IMAGE, rank1["CC"])):
+        quality, protocol = (HQ, name) if name in ("CC", "SC", EVERY_IMAGE) else (name, "CC")
         hits = np.diff(np.floor(np.arange(PEOPLE + 1) * share + 1e-9)) > 0  # spread evenly
         tables.append(
             pd.DataFrame({
@@ -69,7 +70,7 @@ def test_a_well_calibrated_set_meets_every_target(config: Config) -> None:
     damage = dict(zip(KINDS, (0.31, 0.32, 0.33), strict=True))
     folder = measured(config, "last", CC=0.42, SC=0.9, **damage)
     table = lines(calibration_table([folder]))
-    assert len(table) == 2 + 2 * 4
+    assert len(table) == 3 + 2 * 4
     assert table.loc[("base", "CC rank-1, HQ"), "estimate"] == pytest.approx(42)
     assert table.loc[("base", "CC rank-1, HQ"), "verdict"] == MET
     assert table.loc[("base", "SC − CC rank-1, HQ"), "estimate"] == pytest.approx(48)

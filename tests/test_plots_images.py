@@ -13,7 +13,7 @@ from rlqkit import plots_images as plots
 from rlqkit import tasks
 from rlqkit.attributes import LIMBS
 from rlqkit.config import Config, load_profile
-from rlqkit.datasets import SHIRT, Benchmark, read_image, read_mask
+from rlqkit.datasets import EVERY_IMAGE, SHIRT, Benchmark, read_image, read_mask
 from rlqkit.degradations import KINDS, SEVERITIES
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import HQ
@@ -406,7 +406,9 @@ def test_histogram_means_are_the_maps_of_the_run(cap: RunFolder) -> None:
     figure = plots.precision_figure(cap, "CAP", True)
     metrics = cap.metrics()
     metrics = metrics[metrics["rule"] == "last"].set_index(["query", "gallery", "protocol"])
-    for axes, protocol in zip(figure.axes, PROTOCOLS, strict=True):
+    assert {axes.get_title() for axes in figure.axes} == {*PROTOCOLS, EVERY_IMAGE}
+    for axes in figure.axes:
+        protocol = axes.get_title()
         labels = [text.get_text() for text in axes.get_legend().get_texts()]
         for label, quality in zip(labels, ("HQ", "LQ"), strict=True):
             expected = 100 * metrics.loc[(quality, "HQ", protocol), "mAP"]
