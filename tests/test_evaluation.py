@@ -51,8 +51,10 @@ def test_every_condition_is_there(finished: RunFolder) -> None:
     assert ((figures >= 0) & (figures <= 1)).all(axis=None)
     assert (metrics["rank1"] <= metrics["rank5"]).all()
     assert (metrics["rank5"] <= metrics["rank10"]).all()
-    assert set(metrics.loc[metrics["query"] != LQ, "queries"]) == {16}
-    assert set(metrics.loc[metrics["query"] == LQ, "queries"]) == {48}
+    for everybody, images in ((False, 16), (True, 32)):
+        some = metrics[metrics["protocol"].eq(EVERY_IMAGE) == everybody]
+        assert set(some.loc[some["query"] != LQ, "queries"]) == {images}
+        assert set(some.loc[some["query"] == LQ, "queries"]) == {3 * images}
 
 
 @pytest.mark.parametrize("rule", ["last", "best_validation"])
