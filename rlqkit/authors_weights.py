@@ -2,7 +2,7 @@
 
 A released file is a dict: ``model_state_dict`` (trunk, branches, identity head on f2, pose head),
 ``classifier_state_dict`` (identity head on f1), ``clothes_classifier_state_dict``, ``rank1`` and
-``epoch`` (METHOD section 11). It has no optimiser and no gender head, so it can be evaluated and
+``epoch``. It has no optimiser and no gender head, so it can be evaluated and
 looked into, not trained on. Nothing in the file is executed.
 """
 

@@ -107,7 +107,7 @@ def gathered(
         labels: (B,).
         gradient: "joined" sends the gradient of every feature home to the process that made it,
             so that the averaged gradient is the one of the joined batch; "local" lets it return
-            through this process's own features only (METHOD section 3, as released).
+            through this process's own features only, as released.
     """
     if fabric.world_size == 1:
         return None

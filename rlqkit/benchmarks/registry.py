@@ -23,7 +23,7 @@ TRAIN, TEST = ("train",), ("query", "query_sc", "query_cc", "gallery")
 def load_published(
     name: str, root: Path, labels: Path | None = None, tolerant: bool = False
 ) -> Benchmark:
-    """Load a published data set from its folder (METHOD section 9).
+    """Load a published data set from its folder.
 
     Args:
         name: one of `LAYOUTS`.
