@@ -199,3 +199,16 @@ def test_results_are_kept_but_no_weights(tmp_path: Path) -> None:
         check=False,
     )
     assert check.stdout.split() == ignored
+
+
+def test_the_figures_in_the_readme_are_those_of_the_committed_runs() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- summary:begin -->")[1].split("<!-- summary:end -->")[0]
+    table = ROOT / "results" / "quick" / "tables" / "summary.md"
+    assert shown.strip() == table.read_text(encoding="utf-8").strip()
+
+
+def test_pictures_and_pages_that_the_readme_names_are_there() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    places = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
+    assert len(places) > 5 and [p for p in places if not (ROOT / p).exists()] == []
