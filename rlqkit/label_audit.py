@@ -181,12 +181,16 @@ def _renderer_gender(benchmark: Benchmark) -> list[dict[str, Any]]:
     if not isinstance(settings, Mapping):
         return []
     try:
+        from rlqkit.render.custom import spec_from_settings
         from rlqkit.render.people import sample_identity
     except (ImportError, RlqkitError):  # the extra isn't installed: say that nothing was asked
         return [_row("gender as the renderer drew it", "all", np.array([]), np.array([]), 0.0)]
     people = _people(benchmark).drop_duplicates()
-    seed = int(settings["seed"])
-    drawn = [sample_identity(seed, int(identity)).gender for identity in people["identity"]]
+    spec = spec_from_settings(dict(settings))
+    drawn = [
+        sample_identity(spec.seed_of(number), number, spec.shape_spread).gender
+        for number in map(int, people["identity"])
+    ]
     scores = np.abs(people["gender"].to_numpy(float) - drawn)
     names = _identity_names(people["identity"])
     return [_row("gender as the renderer drew it", "all", scores, names, 0.0)]

@@ -1,5 +1,6 @@
 """Shortcut and label audits: planted leaks and planted faults are found, honest data passes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -281,12 +282,16 @@ def test_hidden_joints_may_be_anywhere(labelled: Benchmark) -> None:
 
 def test_gender_is_compared_with_the_renderer(labelled: Benchmark) -> None:
     pytest.importorskip("anny")
+    from rlqkit.render.generate import WARDROBE_V2, GroupSpec
     from rlqkit.render.people import sample_identity
 
+    # test people have a seed of their own: take all of these for test people
+    spec = replace(WARDROBE_V2, test=GroupSpec(0, 90, 3, 4, 0), train=GroupSpec(900, 9, 5, 2, 1))
     card = labelled.root / "dataset.json"
-    card.write_text('{"generator": {"seed": 2025}}', encoding="utf-8")
-    table = labelled["train"].table
-    table["gender"] = [sample_identity(2025, int(person)).gender for person in table["identity"]]
+    card.write_text(json.dumps({"generator": spec.settings()}), encoding="utf-8")
+    table, seed = labelled["train"].table, spec.people_seed
+    assert seed is not None and seed != spec.seed
+    table["gender"] = [sample_identity(seed, int(person)).gender for person in table["identity"]]
     assert failures(labelled) == {}
     wrong = table["identity"] == 5
     table.loc[wrong, "gender"] = 1 - table.loc[wrong, "gender"]
