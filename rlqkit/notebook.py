@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.errors import RlqkitError
 from rlqkit.experiment import run, use_threads
 from rlqkit.runs import RunFolder, environment, profile_folder
 
@@ -52,6 +53,35 @@ def finished_run(config: Config, row: str, seed: int | None = None) -> RunFolder
     """The run of a row; trained now, with a progress bar, if it isn't there yet."""
     changes = {"row": row, "seed": config.seed if seed is None else seed}
     return run(with_overrides(config, changes))
+
+
+def runs_or_imported(
+    config: Config, rows: Sequence[str], imported: str = ""
+) -> dict[str, RunFolder]:
+    """Row → finished run of each row, or the one imported run alone.
+
+    Args:
+        config: whose runs.
+        rows: names of rows.
+        imported: run folder of the authors' weights; empty = look at this kit's own runs.
+
+    Raises:
+        RlqkitError: the imported run has not been measured yet, or is of another data set.
+    """
+    if not imported:
+        return {row: finished_run(config, row) for row in rows}
+    folder = RunFolder(Path(imported))
+    own = folder.config()
+    if not folder.finished:
+        raise RlqkitError(
+            f"{imported} holds no figures yet; run `rlqkit evaluate {imported}` first"
+        )
+    if own.data.dataset != config.data.dataset:
+        raise RlqkitError(
+            f"{imported} is of data set {own.data.dataset}, this notebook of "
+            f'{config.data.dataset}; set overrides = {{"data.dataset": "{own.data.dataset}"}}'
+        )
+    return {own.row: folder}
 
 
 def save_figure(figure: Figure, name: str, config: Config) -> Path:

@@ -17,9 +17,12 @@ from golden_weights import golden_value
 
 from rlqkit.authors_weights import import_weights, load_heads, read_released
 from rlqkit.comparison import collapse_table
+from rlqkit.config import load_profile, with_overrides
 from rlqkit.datasets import Benchmark
+from rlqkit.errors import RlqkitError
 from rlqkit.experiment import load_network
 from rlqkit.metrics import Labels
+from rlqkit.notebook import runs_or_imported
 from rlqkit.runs import RunFolder, find_runs
 
 FOLDER = Path(__file__).parent / "golden"
@@ -101,6 +104,9 @@ def test_command_line_to_figures_and_collapse(
     assert done.code == 0, done.err
     assert "rlq, claimed: rank-1 0.427, epoch 59\n" in done.out
     (path,) = (tmp_path / "paper" / "imported").iterdir()
+    config = with_overrides(RunFolder(path).config(), {"runtime.results": str(tmp_path)})
+    with pytest.raises(RlqkitError, match="run `rlqkit evaluate"):
+        runs_or_imported(config, ("base", "rlq"), str(path))
     evaluated = rlqkit("evaluate", path)
     assert evaluated.code == 0, evaluated.err
     run = RunFolder(path)
@@ -111,6 +117,9 @@ def test_command_line_to_figures_and_collapse(
     labels = Labels(*tiny_benchmark["query"].metric_arrays())
     collapse = collapse_table({"rlq": run}, labels)
     assert 0 < collapse.loc["RLQ", "same_image_cosine"] < 1
+    assert runs_or_imported(config, ("base", "rlq"), str(path)) == {"rlq": run}
+    with pytest.raises(RlqkitError, match="of data set wardrobe-v2, this notebook of ltcc"):
+        runs_or_imported(load_profile("paper"), ("base", "rlq"), str(path))
     assert find_runs(tmp_path / "paper") == []  # tables of our runs don't see it
 
 
