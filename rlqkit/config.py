@@ -78,8 +78,8 @@ class ModelConfig:
     backbone: str = "resnet50"
     """Any ResNet of timm."""
     weights: str = "imagenet"
-    """"imagenet" (timm's ``tv_in1k`` weights), "wardrobe-start" (shipped, for the small profiles'
-    network), "none" (random), or a file of a state dict."""
+    """"imagenet" (timm's ``tv_in1k`` weights), "wardrobe-start" or "wardrobe-start-v2"
+    (shipped, for the small profiles' network), "none" (random), or a file of a state dict."""
     channels: tuple[int, ...] = ()
     """Widths of the four stages before expansion; empty = the backbone's own."""
     stem_width: int = 0
@@ -328,7 +328,7 @@ def dataset_settings(dataset: str) -> dict[str, Any]:
 
     Returns:
         ``set`` (configuration sections that the paper profile takes over), ``why`` (sentences for
-        the reader), ``images`` (split → published number of images).
+        the reader).
     """
     table = tomllib.loads(
         (resources.files("rlqkit") / "profiles" / "paper_datasets.toml").read_text("utf-8")

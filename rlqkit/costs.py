@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rlqkit.config import Config, ModelConfig, dataset_settings
+from rlqkit.benchmarks.published import published_images
+from rlqkit.config import Config, ModelConfig
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import SINGLE_CONDITIONS, selection_test
 from rlqkit.experiment import branches_of
@@ -106,8 +107,8 @@ def published_sizes(config: Config) -> Sizes | None:
 
     None if one of the two data sets has no published counts.
     """
-    target = dataset_settings(config.data.dataset).get("images")
-    external = dataset_settings(config.data.external).get("images")
+    target = published_images(config.data.dataset)
+    external = published_images(config.data.external)
     if not target or not external:
         return None
     queries = sum(n for split, n in target.items() if split.startswith("query"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from rlqkit.benchmarks.published import published_images
 from rlqkit.config import Config, dataset_settings, get, load_profile
 from rlqkit.degradations import KINDS
 from rlqkit.evaluation import HQ, LQ, MIXED, headline_name
@@ -58,7 +59,7 @@ def no_result_reasons(
         (a rendered or an own one): nothing is claimed about it.
     """
     if published is None:
-        published = dataset_settings(config.data.dataset).get("images", {})
+        published = published_images(config.data.dataset)
     if not published:
         return []
     paper = load_profile("paper", {"data.dataset": config.data.dataset})
@@ -76,7 +77,7 @@ def no_result_reasons(
         reasons.append(f"another network than {paper.model.backbone}")
     if config.model.weights == "none":
         reasons.append("no pretrained weights")
-    external = dataset_settings(config.data.external).get("images", {})
+    external = published_images(config.data.external)
     if taught and external:
         published = {**published, "external": external["train"]}
     for split, count in published.items():

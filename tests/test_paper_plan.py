@@ -16,6 +16,7 @@ from published_trees import prcc_like
 from safetensors.torch import save_file
 
 from rlqkit import costs, datasets, rehearsal, tables
+from rlqkit.benchmarks.published import published_images
 from rlqkit.config import (
     Config,
     ModelConfig,
@@ -301,7 +302,7 @@ def test_dry_run_of_published_runs(tiny_wardrobe: Path, monkeypatch: pytest.Monk
 
 def test_what_counts_as_a_result() -> None:
     config = load_profile("paper", {"data.dataset": "last"})
-    images = dict(dataset_settings("last")["images"]) | {"external": 20208}
+    images = published_images("last") | {"external": 20208}
     assert tables.no_result_reasons(config, images) == []
     wanted: list[tuple[dict[str, Any], str]] = [
         ({"training.epochs": 199}, "training: 199 epochs instead of 200 epochs"),
@@ -321,6 +322,7 @@ def test_what_counts_as_a_result() -> None:
     assert "train: no images, published 71248" in tables.no_result_reasons(config, {})
     assert tables.no_result_reasons(load_profile("smoke"), {}) == []  # claims nothing
     assert tables.no_result_reasons(config, {"a": 1}, {"a": 1, "b": 2})[0].startswith("b: no")
+    assert sorted(published_images("prcc")) == ["gallery", "query_cc", "query_sc", "train"]
 
 
 # --------------------------------------------------------------------------------- ImageNet weights

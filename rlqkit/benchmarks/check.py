@@ -16,17 +16,12 @@ from tqdm import tqdm
 
 from rlqkit.benchmarks.index import read_index
 from rlqkit.benchmarks.layouts import JUNK
-from rlqkit.benchmarks.published import RESOLUTION_BINS, published, published_files
+from rlqkit.benchmarks.published import RESOLUTION_BINS, TOGETHER, published, published_files
 from rlqkit.benchmarks.registry import LAYOUTS, shared_identities
 from rlqkit.datasets import UNKNOWN, Benchmark, ImageSet, finding
 
 MOST = 20
 """Findings of one kind that are listed one by one; the rest is counted."""
-TOGETHER = {
-    "val": ("val_query", "val_gallery"),
-    "test": ("query", "query_sc", "query_cc", "gallery"),
-}
-"""Names that published figures use for several splits at once."""
 Finding = dict[str, object]
 
 
