@@ -17,9 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 from tqdm import tqdm
 
 from rlqkit.comparison import chance_rank1
@@ -32,7 +30,14 @@ from rlqkit.experiment import load_network, use_threads
 from rlqkit.rows import TEACHER
 from rlqkit.runs import RunFolder
 from rlqkit.severity import turn_dials
-from rlqkit.statistics import Condition, Interval, clustered_interval, query_scores, select
+from rlqkit.statistics import (
+    Condition,
+    Interval,
+    clustered_interval,
+    over_seeds,
+    query_scores,
+    select,
+)
 from rlqkit.tasks import load_benchmark
 
 BAND = (0.25, 0.50)
@@ -208,16 +213,6 @@ def _record(
         "target": target,
         "verdict": verdict(interval),
     }
-
-
-def over_seeds(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean over training seeds; NaN, NaN with fewer than two."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1)
-    half /= np.sqrt(len(values))
-    mean = float(np.mean(values))
-    return mean - float(half), mean + float(half)
 
 
 def within_band(interval: Interval) -> str:

@@ -5,18 +5,20 @@ much. Here whole identities are drawn with replacement, with all their queries. 
 compared on the same queries: the interval is that of the difference, query by query.
 
 What these intervals hold: the choice of *test people*. What they don't: the luck of the training
-seed. With one seed a difference may be significant here and vanish with the next seed.
+seed. With one seed a difference may be significant here and vanish with the next seed. With several
+:func:`over_seeds` gives the other half of the doubt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from rlqkit.degradations import KINDS
 from rlqkit.errors import RlqkitError
@@ -139,6 +141,16 @@ def clustered_interval(
     means = _resampled_means(sums, counts, draws, seed)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(scores.mean()), float(low), float(high), len(sums), len(scores))
+
+
+def over_seeds(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of the mean over training seeds; NaN, NaN with fewer than two."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1)
+    half /= np.sqrt(len(values))
+    mean = float(np.mean(values))
+    return mean - float(half), mean + float(half)
 
 
 def query_scores(per_query: pd.DataFrame, measure: str = "rank1") -> pd.Series:

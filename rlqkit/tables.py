@@ -19,9 +19,19 @@ from rlqkit.evaluation import HQ, LQ, MIXED, headline_name
 from rlqkit.plan import planned_runs
 from rlqkit.rows import ROWS, TEACHER, find_row
 from rlqkit.runs import RunFolder, collect_metrics, profile_folder
-from rlqkit.statistics import CONDITIONS, clustered_interval, select
+from rlqkit.statistics import (
+    CONDITIONS,
+    Condition,
+    clustered_interval,
+    interval_table,
+    over_seeds,
+    query_scores,
+    select,
+)
 
 ROW_ORDER = [TEACHER.name, *ROWS]
+REFERENCES = ("base", "base-lq")
+"""Rows that the others are measured against: what CAP and TAD add to, and what TAD has to beat."""
 SD = " ± sd"
 """Ends the title of a column that holds the spread over single-shot galleries."""
 
@@ -183,6 +193,54 @@ def seed_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd
     return (100 * wide).reindex(ROW_ORDER, level="row")
 
 
+def difference_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+    """Every row against base and against base with LQ augmentation, query by query.
+
+    Only seeds that both rows have are compared; such a pair shares data, test and starting weights.
+
+    Returns:
+        Columns reference, row, condition, test, estimate, low, high (points; 95 % over test people,
+        seeds averaged), identities, queries, excludes_zero, seeds, seed_low, seed_high (95 % over
+        seeds; NaN with one). No line where no reference or no other row has a run.
+    """
+    runs: dict[str, dict[int, pd.DataFrame]] = {}
+    for run in planned_runs(config):
+        folder = RunFolder.of(run)
+        if run.row != TEACHER.name and (folder.path / "per_query.parquet").is_file():
+            runs.setdefault(run.row, {})[run.seed] = folder.per_query()
+    lines = []
+    for reference in REFERENCES:
+        others = runs.get(reference, {})
+        for row, mine in runs.items():
+            seeds = sorted(mine.keys() & others.keys())
+            if row == reference or not seeds:
+                continue
+            pair = {
+                name: pd.concat([tables[seed] for seed in seeds], ignore_index=True)
+                for name, tables in ((row, mine), (reference, others))
+            }
+            found = interval_table(pair, CONDITIONS, measure, rule, reference)
+            spread = [
+                over_seeds([
+                    100 * _mean_difference(mine[seed], others[seed], condition, measure, rule)
+                    for seed in seeds
+                ])
+                for condition in CONDITIONS.values()
+            ]  # fmt: skip
+            found.insert(0, "reference", reference)
+            found["seeds"] = len(seeds)
+            found[["seed_low", "seed_high"]] = spread
+            lines.append(found)
+    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
+
+
+def _mean_difference(
+    mine: pd.DataFrame, other: pd.DataFrame, condition: Condition, measure: str, rule: str
+) -> float:
+    first, second = (query_scores(select(t, condition, rule), measure) for t in (mine, other))
+    return float((first - second).mean())
+
+
 def write_tables(config: Config) -> list[Path]:
     """Writes the tables of a profile as CSV and Markdown; returns the files.
 
@@ -205,7 +263,13 @@ def write_tables(config: Config) -> list[Path]:
     title = _title(config, "rank1 in percent [95 % interval over identities], epoch: last", reasons)
     summary = title + _markdown(summary_table(config))
     (target / "summary.md").write_text(summary, encoding="utf-8")
-    return [*written, target / "seeds_rank1.csv", target / "summary.md"]
+    written += [target / "seeds_rank1.csv", target / "summary.md"]
+    differences = difference_table(config)
+    if len(differences):
+        file = target / "differences_rank1.csv"
+        _marked(differences.round(2), reasons).to_csv(file, index=False)
+        written.append(file)
+    return written
 
 
 def recorded_images(config: Config) -> dict[str, int]:

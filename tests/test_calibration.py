@@ -9,7 +9,7 @@ import pytest
 from command_line import rlqkit
 
 from rlqkit import calibration
-from rlqkit.calibration import MET, MISSED, OPEN, calibration_table, over_seeds
+from rlqkit.calibration import MET, MISSED, OPEN, calibration_table
 from rlqkit.config import Config, load_profile, with_overrides
 from rlqkit.datasets import EVERY_IMAGE
 from rlqkit.degradations import (
@@ -25,7 +25,7 @@ from rlqkit.evaluation import HQ
 from rlqkit.experiment import run
 from rlqkit.plan import teacher_config
 from rlqkit.runs import RunFolder
-from rlqkit.statistics import Interval
+from rlqkit.statistics import Interval, over_seeds
 
 PEOPLE = 1000
 

@@ -183,6 +183,32 @@ def test_seed_table_shows_every_seed(config: Config) -> None:
     assert mean["base"] == pytest.approx(tables.ablation_table(config).loc["base", "HQ"])
 
 
+def test_differences_are_paired_by_query_and_seed(config: Config) -> None:
+    table = tables.difference_table(config)
+    assert set(table["reference"]) == {"base"} and set(table["row"]) == {"cal"}
+    line = table.set_index("condition").loc["LQ → HQ"]
+    ablation = tables.ablation_table(config)["LQ → HQ"]
+    assert line["estimate"] == pytest.approx(ablation["CAL"] - ablation["base"])
+    assert line["low"] <= line["estimate"] <= line["high"]
+    seeds = tables.seed_table(config)["HQ → HQ"].unstack("seed")
+    first, second = seeds.loc["cal"] - seeds.loc["base"]
+    line = table.set_index("condition").loc["HQ"]
+    half = 12.7062 * abs(first - second) / 2  # Student's t of one degree of freedom
+    mean = (first + second) / 2
+    assert line["seeds"] == 2
+    assert [line["seed_low"], line["seed_high"]] == pytest.approx(
+        [mean - half, mean + half], abs=1e-3
+    )
+
+
+def test_no_differences_without_a_reference(config: Config) -> None:
+    alone = with_overrides(config, {"reproduce.rows": ["cal"]})
+    assert tables.difference_table(alone).empty
+    one_seed = with_overrides(config, {"reproduce.seeds": [2]})
+    table = tables.difference_table(one_seed)
+    assert (table["seeds"] == 1).all() and table["seed_low"].isna().all()
+
+
 def test_written_tables_say_the_same(config: Config) -> None:
     files = tables.write_tables(config)
     assert {file.suffix for file in files} == {".csv", ".md"}
