@@ -370,6 +370,7 @@ LOADERS: dict[str, Callable[..., Benchmark]] = {
     "wardrobe-v1": load_wardrobe,  # rendered on demand: the first version, no longer shipped
     "wardrobe-v2": load_wardrobe,
     "wardrobe-start": load_wardrobe,  # rendered on demand, see data/wardrobe-start
+    "wardrobe-start-v2": load_wardrobe,  # the same, see data/wardrobe-start-v2
     **{name: partial(_load_published, name) for name in PUBLISHED},
 }
 

@@ -29,11 +29,13 @@ from rlqkit.errors import RlqkitError, one_line
 
 Branch = Literal["clothes", "identity", "pose"]
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+_SHIPPED = Path(__file__).resolve().parent.parent / "data"
 START_WEIGHTS = {
-    "wardrobe-start": Path(__file__).resolve().parent.parent
-    / "data/wardrobe-start/quick.safetensors"
+    "wardrobe-start": _SHIPPED / "wardrobe-start/quick.safetensors",
+    "wardrobe-start-v2": _SHIPPED / "wardrobe-start-v2/laptop.safetensors",
 }
-"""Shipped weights for small networks, in the place that ImageNet's have for large ones."""
+"""Shipped weights for small networks, in the place that ImageNet's have for large ones: learnt at
+64 x 32 pixels, and at 128 x 64 from more people."""
 HUB_TIMEOUT = 10.0
 """Seconds that the hub has to answer before ImageNet weights count as out of reach."""
 

@@ -196,7 +196,27 @@ WARDROBE_V2 = RenderSpec(
 """The second embedded data set, shipped in ``data/wardrobe-v2``. Nothing was ever tuned on the
 people of its validation and test groups."""
 
-SPECS = {spec.name: spec for spec in (WARDROBE_V2, WARDROBE_V1, WARDROBE_START)}
+WARDROBE_START_V2 = RenderSpec(
+    name="wardrobe-start-v2",
+    version="2.0",
+    seed=2027,
+    train=GroupSpec(first=0, identities=3000, outfits=3, views=2, wardrobe=1),
+    validation=GroupSpec(first=9000, identities=2, outfits=3, views=4, wardrobe=0),
+    test=GroupSpec(first=9100, identities=2, outfits=3, views=4, wardrobe=0),
+    external=GroupSpec(first=9200, identities=2, outfits=5, views=2, wardrobe=2),
+    target_heights=WARDROBE_V2.target_heights,
+    external_height=WARDROBE_V2.external_height,
+    external_cameras=40,
+    quality=90,
+    wardrobe_tops=WARDROBE_V2.wardrobe_tops,
+    wardrobe_bottoms=WARDROBE_V2.wardrobe_bottoms,
+    shape_spread=WARDROBE_V2.shape_spread,
+    staging=Staging(occluders=0.12, passers_by=0.15, crowd_first=9500),
+)
+"""More other people, pictured as finely as in wardrobe-v2: the laptop profile's network starts from
+weights trained on them."""
+
+SPECS = {spec.name: spec for spec in (WARDROBE_V2, WARDROBE_V1, WARDROBE_START, WARDROBE_START_V2)}
 """What ``rlqkit data render`` can make, by name."""
 
 
