@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from rlqkit import model
 from rlqkit.config import ModelConfig, load_profile
+from rlqkit.config import load_file as load_config
 from rlqkit.datasets import verify_checksums
 from rlqkit.errors import RlqkitError
 from rlqkit.model import START_WEIGHTS, backbone_state, build_base, build_rlq
+from rlqkit.render.generate import SPECS
 
 QUICK = load_profile("quick").model
 TINY = ModelConfig(
@@ -28,16 +30,28 @@ def test_shipped_weights_are_those_of_their_checksums() -> None:
         assert verify_checksums(file.parent) == []
 
 
-def test_every_branch_of_the_quick_network_starts_from_them() -> None:
-    assert QUICK.weights in START_WEIGHTS
-    shipped = load_file(START_WEIGHTS[QUICK.weights])
-    network = build_rlq(QUICK)
+@pytest.mark.parametrize("profile", ["quick", "laptop"])
+def test_every_branch_of_a_small_network_starts_from_them(profile: str) -> None:
+    config = load_profile(profile).model
+    assert START_WEIGHTS[config.weights].stem == profile
+    shipped = load_file(START_WEIGHTS[config.weights])
+    network = build_rlq(config)
     for branch in ("clothes", "identity"):
         state = backbone_state(network, branch)  # type: ignore[arg-type]
         assert state.keys() == shipped.keys()
         assert all(torch.equal(state[k], v.to(state[k].dtype)) for k, v in shipped.items())
     first = next(iter(network.branches["pose"][0].parameters()))
     assert torch.equal(first, next(iter(network.trunk[1].parameters())))
+
+
+@pytest.mark.parametrize("name", list(START_WEIGHTS))
+def test_nobody_that_taught_them_is_in_the_embedded_set(name: str) -> None:
+    """People are drawn from (seed, identity number): other seeds, other people."""
+    training = load_config(START_WEIGHTS[name].parent / "start.toml")
+    assert training.data.dataset == training.data.external == name
+    start, embedded = SPECS[name], SPECS["wardrobe-v2"]
+    seeds = {start.seed_of(number) for number in start.numbers()}
+    assert seeds.isdisjoint(embedded.seed_of(number) for number in embedded.numbers())
 
 
 def test_a_changed_byte_is_an_error_that_says_which(
