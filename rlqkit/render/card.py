@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+USES = """\
+- Good for: teaching, tests, comparing training recipes with each other under known conditions,
+  studying low-quality image features, checking evaluation code.
+- Not good for: training or judging anything that is used on real people; claims about accuracy on
+  real data; claims about fairness (the balance above is that of a random generator)."""
+
 _CARD = """\
 # {name}
 
@@ -57,10 +63,7 @@ Share of identities. *Skin tone* is a continuous number from 0 (lightest) to 1 (
 {balance}
 
 ## Good for, and not good for
-- Good for: teaching, tests, comparing training recipes with each other under known conditions,
-  studying low-quality image features, checking evaluation code.
-- Not good for: training or judging anything that is used on real people; claims about accuracy on
-  real data; claims about fairness (the balance above is that of a random generator).
+{uses}
 
 ## Ethics
 All people are synthetic **adults**, always clothed; no child, no real person and no race category
@@ -163,6 +166,7 @@ def data_card(
         seed=seed,
         images=f"{len(samples):,}",
         people=len(traits),
+        uses=USES,
         splits="\n".join("| " + " | ".join(row) + " |" for row in split_rows(samples, wardrobes)),
         balance=markdown_table(_balance_rows(traits), header),
     )

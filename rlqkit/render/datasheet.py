@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlqkit.render.card import WARDROBES, markdown_table, shares, split_rows
+from rlqkit.render.card import USES, WARDROBES, markdown_table, shares, split_rows
 
 _SHEET = """\
 # {name}
@@ -88,10 +88,7 @@ and *stature* are thirds of the body model's ranges for weight and, within a gen
 {balance}
 
 ## Uses
-- Good for: teaching, tests, comparing training recipes with each other under known conditions,
-  studying low-quality image features, checking evaluation code.
-- Not good for: training or judging anything that is used on real people; claims about accuracy on
-  real data; claims about fairness (the balance above is that of a random generator).
+{uses}
 
 ## Ethics
 All people are synthetic **adults**, always clothed; no child, no real person and no race category
@@ -203,6 +200,7 @@ def datasheet(
         seeds=settings["seed"],
         images=f"{len(samples):,}",
         people=f"{len(traits):,}",
+        uses=USES,
         splits="\n".join("| " + " | ".join(row) + " |" for row in split_rows(samples, wardrobes)),
         tops=settings["wardrobe_tops"],
         bottoms=settings["wardrobe_bottoms"],
