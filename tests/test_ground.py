@@ -8,6 +8,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -15,6 +16,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import rlqkit
+from rlqkit import tables
+from rlqkit.calibration import calibration_table
+from rlqkit.config import load_profile
+from rlqkit.runs import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -203,15 +208,43 @@ def test_results_are_kept_but_no_weights(tmp_path: Path) -> None:
     assert check.stdout.split() == ignored
 
 
-def test_the_figures_in_the_readme_are_those_of_the_committed_runs() -> None:
+@pytest.mark.parametrize("profile", ["quick", "laptop"])
+def test_the_figures_in_the_readme_are_those_of_the_committed_runs(profile: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("<!-- summary:begin -->")[1].split("<!-- summary:end -->")[0]
+    shown = readme.split(f"<!-- {profile}:begin -->")[1].split(f"<!-- {profile}:end -->")[0]
     # as committed: whoever ran `make reproduce` has seconds of their own in the folder
-    place = "HEAD:results/quick/tables/summary.md"
+    place = f"HEAD:results/{profile}/tables/summary.md"
     table = subprocess.run(["git", "show", place], cwd=ROOT, capture_output=True, text=True)
     if table.returncode:
         pytest.skip("no git history here")
     assert shown.strip() == table.stdout.strip()
+
+
+@pytest.mark.parametrize("profile", ["quick", "laptop"])
+def test_committed_differences_are_those_of_the_committed_runs(profile: str) -> None:
+    _require_committed_results(profile)
+    table = pd.read_csv(ROOT / f"results/{profile}/tables/differences_rank1.csv")
+    config = load_profile(profile, {"runtime.results": str(ROOT / "results")})
+    found = tables.difference_table(config).round(2)
+    pd.testing.assert_frame_equal(table, found, check_dtype=False, check_column_type=False)
+
+
+def test_committed_calibration_is_that_of_the_committed_runs() -> None:
+    _require_committed_results("laptop")
+    table = pd.read_csv(ROOT / "results/laptop/tables/calibration.csv")
+    folders = [RunFolder(p) for p in sorted((ROOT / "results/laptop/runs").iterdir())]
+    chosen = [folder for folder in folders if folder.config().row in ("base", "teacher")]
+    found = calibration_table(chosen).round(4)
+    shown = table.fillna({"target": "", "verdict": ""})
+    pd.testing.assert_frame_equal(shown, found, check_dtype=False, atol=1e-4)
+
+
+def _require_committed_results(profile: str) -> None:
+    """Runs of one's own are no matter of this repository's tables."""
+    command = ["git", "status", "--porcelain", "--", f"results/{profile}"]
+    state = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if state.returncode or state.stdout.strip():
+        pytest.skip(f"results/{profile} is not as committed")
 
 
 def test_pictures_and_pages_that_the_readme_names_are_there() -> None:
