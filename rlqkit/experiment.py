@@ -289,16 +289,24 @@ def _validate(
 
 
 def _evaluate_rules(training: Training, folder: RunFolder, benchmark: Benchmark) -> None:
-    """Full evaluation of the last epoch and of every epoch that a selection rule chose."""
+    """Full evaluation of the last epoch and of every epoch that a selection rule chose.
+
+    Rules often choose the last epoch; the same weights are measured once.
+    """
     config, student = training.config, training.student
     last = {name: value.clone() for name, value in student.network.state_dict().items()}
     tables, per_query = [], []
+    done: list[tuple[dict[str, torch.Tensor], Evaluation]] = []
     for rule in config.evaluation.selection:
         kept = training.kept.get(rule)
         if rule != "last" and kept is None:
             continue
-        student.network.load_state_dict(kept["network"] if kept else last)
-        measured = evaluate_network(student.network, benchmark, config, student.fabric)
+        state = kept["network"] if kept else last
+        student.network.load_state_dict(state)
+        measured = next((found for other, found in done if _same_weights(state, other)), None)
+        if measured is None:
+            measured = evaluate_network(student.network, benchmark, config, student.fabric)
+            done.append((state, measured))
         epoch = kept["epoch"] if kept else training.phases[-1].epoch
         tables.append(measured.metrics.assign(rule=rule, epoch=epoch))
         per_query.append(measured.per_query.assign(rule=rule))
@@ -307,3 +315,9 @@ def _evaluate_rules(training: Training, folder: RunFolder, benchmark: Benchmark)
             folder.save_features(measured.features)
     folder.save_per_query(pd.concat(per_query, ignore_index=True))
     folder.save_json("metrics.json", metric_records(pd.concat(tables, ignore_index=True)))
+
+
+def _same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(value.to(other[name].device), other[name]) for name, value in one.items()
+    )

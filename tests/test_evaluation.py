@@ -1,18 +1,19 @@
 """Every figure of a run can be computed again: from per query results, features, weights."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from rlqkit import experiment
+from rlqkit import evaluation, experiment
 from rlqkit.config import Config, load_profile, with_overrides
 from rlqkit.datasets import EVERY_IMAGE
 from rlqkit.degradations import KINDS
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ, LQ, MIXED, describe, measure, summarise
+from rlqkit.evaluation import HQ, LQ, MIXED, Evaluation, describe, measure, summarise
 from rlqkit.experiment import load_network, run
 from rlqkit.features import extract_descriptors
 from rlqkit.metrics import PROTOCOLS, evaluate_distances
@@ -203,3 +204,26 @@ def test_unknown_quality_and_severity(tiny_wardrobe: Path, tmp_path: Path) -> No
     for key in ("quality.severity", "quality.mix"):
         with pytest.raises(RlqkitError, match="storm"):
             evaluation_images(query, MIXED, with_overrides(config, {key: "storm"}))
+
+
+def test_an_epoch_that_two_rules_choose_is_measured_once(
+    tiny_wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Evaluation] = []
+
+    def evaluate_network(*arguments: Any) -> Evaluation:
+        measured.append(evaluation.evaluate_network(*arguments))
+        return measured[-1]
+
+    monkeypatch.setattr(experiment, "evaluate_network", evaluate_network)
+    config = smoke_config(tiny_wardrobe, tmp_path, training__steps=3, training__evaluations=1)
+    metrics = experiment.run(config, progress=False).metrics()
+    assert len(measured) == 1 and set(metrics["rule"]) == {"last", "best_validation"}
+    pd.testing.assert_frame_equal(of_rule(metrics, "last"), of_rule(metrics, "best_validation"))
+
+
+def test_weights_that_differ_are_measured_apart() -> None:
+    one = {"a": torch.zeros(2), "n": torch.tensor(3)}
+    assert experiment._same_weights(one, {k: v.clone() for k, v in one.items()})
+    assert not experiment._same_weights(one, one | {"a": torch.tensor([0.0, 1e-7])})
+    assert not experiment._same_weights(one, {"a": one["a"]})
