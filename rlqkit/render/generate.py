@@ -18,7 +18,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
@@ -193,24 +193,18 @@ WARDROBE_V2 = RenderSpec(
     shape_spread=0.95,
     staging=Staging(occluders=0.12, passers_by=0.15, crowd_first=9000),
 )
-"""The second embedded data set, shipped in ``data/wardrobe-v2``. Nothing was ever tuned on the
-people of its validation and test groups."""
+"""The second embedded data set, shipped in ``data/wardrobe-v2``. Nothing had been tuned on the
+people of its validation and test groups when it was drawn."""
 
-WARDROBE_START_V2 = RenderSpec(
+WARDROBE_START_V2 = replace(
+    WARDROBE_V2,
     name="wardrobe-start-v2",
-    version="2.0",
     seed=2027,
-    train=GroupSpec(first=0, identities=3000, outfits=3, views=2, wardrobe=1),
-    validation=GroupSpec(first=9000, identities=2, outfits=3, views=4, wardrobe=0),
-    test=GroupSpec(first=9100, identities=2, outfits=3, views=4, wardrobe=0),
-    external=GroupSpec(first=9200, identities=2, outfits=5, views=2, wardrobe=2),
-    target_heights=WARDROBE_V2.target_heights,
-    external_height=WARDROBE_V2.external_height,
-    external_cameras=40,
-    quality=90,
-    wardrobe_tops=WARDROBE_V2.wardrobe_tops,
-    wardrobe_bottoms=WARDROBE_V2.wardrobe_bottoms,
-    shape_spread=WARDROBE_V2.shape_spread,
+    people_seed=None,
+    train=replace(WARDROBE_START.train, identities=3000),
+    validation=WARDROBE_START.validation,
+    test=WARDROBE_START.test,
+    external=WARDROBE_START.external,
     staging=Staging(occluders=0.12, passers_by=0.15, crowd_first=9500),
 )
 """More other people, pictured as finely as in wardrobe-v2: the laptop profile's network starts from
