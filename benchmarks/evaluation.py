@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rlqkit.metrics import PROTOCOLS, Labels, Retrieval, evaluate_features, ranked_list
+from rlqkit.evaluation.metrics import PROTOCOLS, Labels, Retrieval, evaluate_features, ranked_list
 
 SMALL = (1_000, 10_000, 500)
 LAST = (10_176, 125_353, 5_803)

@@ -94,9 +94,9 @@ def reproduce(
     Finished runs are kept and killed ones resumed: repeat the command as often as you like.
     """
     config = _config(profile, config_file, changes, results)
-    from rlqkit.reproduce import reproduce as run_everything  # imports torch
+    from rlqkit.main_job import reproduce as everything  # imports torch
 
-    run_everything(config, notebooks, click.echo)
+    everything(config, notebooks, click.echo)
 
 
 @cli.command()
@@ -125,8 +125,8 @@ def plan(
 
     changes = [*changes, *([f"data.dataset={dataset}"] if dataset else [])]
     config = _config(profile, config_file, changes, results)
-    from rlqkit import rehearsal  # imports torch
-    from rlqkit.costs import THROUGHPUT
+    from rlqkit.runs import dry_run as rehearsal  # imports torch
+    from rlqkit.runs.costs import THROUGHPUT
 
     own = dict(parse_override(text) for text in changes)
     click.echo(rehearsal.describe_plan(config, own, throughput or THROUGHPUT))
@@ -152,9 +152,11 @@ def train(
     default = [] if config_file else ["row=rlq"]
     given = [f"{k}={v}" for k, v in {"row": row, "seed": seed}.items() if v is not None]
     config = _config(profile, config_file, [*default, *changes, *given], results)
-    from rlqkit.experiment import run  # imports torch: an error above doesn't wait for it
+    from rlqkit.runs.experiment import (
+        train_and_evaluate,  # imports torch: an error above doesn't wait for it
+    )
 
-    folder = run(config)
+    folder = train_and_evaluate(config)
     if _under_torchrun() and os.environ["RANK"] != "0":
         return  # process 0 speaks for all
     click.echo(_figures(folder.metrics()))
@@ -167,8 +169,8 @@ def train(
               help="Epoch to evaluate: last, best_validation or best_test.")  # fmt: skip
 def evaluate(run_folder: Path, rule: str) -> None:
     """Evaluate a finished run anew from its weights and print every figure."""
-    from rlqkit.experiment import evaluate as evaluate_run
-    from rlqkit.runs import RunFolder
+    from rlqkit.runs.experiment import evaluate as evaluate_run
+    from rlqkit.runs.folder import RunFolder
 
     click.echo(_figures(evaluate_run(RunFolder(run_folder), rule).metrics))
 
@@ -182,8 +184,8 @@ def evaluate(run_folder: Path, rule: str) -> None:
 @click.option("--results", help="Folder for results (default: results).")
 def import_weights(file: Path, dataset: str, changes: Sequence[str], results: str | None) -> None:
     """Make a run folder of FILE, a .pth.tar that the authors released; nothing in it is run."""
-    from rlqkit.authors_weights import import_weights as make_folder
     from rlqkit.config import parse_override
+    from rlqkit.runs.released_weights import import_weights as make_folder
 
     overrides = dict(parse_override(text) for text in changes)
     if results:
@@ -201,8 +203,8 @@ def import_weights(file: Path, dataset: str, changes: Sequence[str], results: st
 @click.argument("file", type=click.Path(path_type=Path))
 def export_backbone(run_folder: Path, file: Path) -> None:
     """Write a finished run's backbone to FILE, for other runs to start from (model.weights)."""
-    from rlqkit.experiment import export_backbone as export
-    from rlqkit.runs import RunFolder
+    from rlqkit.runs.experiment import export_backbone as export
+    from rlqkit.runs.folder import RunFolder
 
     export(RunFolder(run_folder), file)
     click.echo(f"wrote {file}; use it with --set model.weights={file}")
@@ -211,7 +213,7 @@ def export_backbone(run_folder: Path, file: Path) -> None:
 @cli.command()
 def rows() -> None:
     """List the rows of the ablation: names, loss terms, what each shows."""
-    from rlqkit.rows import ROWS, TEACHER
+    from rlqkit.method.rows import ROWS, TEACHER
 
     for row in (*ROWS.values(), TEACHER):
         terms = ", ".join([*row.terms, *row.tad_terms])
@@ -251,21 +253,21 @@ def data_check(name: str, root: Path | None, labels: Path | None, redraw: bool) 
     Whether this machine draws a rendered set's bytes again (--render) is told, but decides nothing:
     what counts are the shipped images.
     """
-    from rlqkit import datasets
+    from rlqkit.data import check, findings, registry
 
-    benchmark = datasets.load(name, root, labels=labels, tolerant=True)
-    report = datasets.check(benchmark, progress=True)
+    benchmark = registry.load(name, root, labels=labels, tolerant=True)
+    report = check.check_dataset(benchmark, progress=True)
     click.echo(report.to_string())
     if redraw:
-        from rlqkit.render.verify import draw_again
+        from wardrobe.render.verify import draw_again
 
-        click.echo(draw_again(root or datasets.default_root(name)).to_text())
+        click.echo(draw_again(root or registry.default_root(name)).to_text())
     problems = report[~report["ok"]]
     if len(problems):
         raise RlqkitError(
             f"{name}: {len(problems)} problems, the first: {problems.iloc[0]['subject']} "
             f"({problems.iloc[0]['check']}: {problems.iloc[0]['found']}); "
-            f"{datasets.remedy(benchmark)}"
+            f"{findings.remedy(benchmark)}"
         )
 
 
@@ -273,9 +275,9 @@ def data_check(name: str, root: Path | None, labels: Path | None, redraw: bool) 
 @_data_command
 def data_describe(name: str, root: Path | None) -> None:
     """Print images, identities, outfits, cameras and sizes of each split."""
-    from rlqkit import datasets
+    from rlqkit.data import check, registry
 
-    click.echo(datasets.describe(datasets.load(name, root)).to_string())
+    click.echo(check.summarise_splits(registry.load(name, root)).to_string())
 
 
 _RENDER_OPTIONS = (
@@ -317,7 +319,7 @@ def data_render(folder: Path, processes: int, **options: Any) -> None:
     Settings are kept in dataset.json. A set of your own is called custom-... after its settings:
     use it with `--set data.dataset=NAME --set data.root=FOLDER`.
     """
-    from rlqkit.render.generate import render_dataset
+    from wardrobe.render.generate import render_dataset
 
     spec = _render_spec(**options)
     click.echo(f"rendering {spec.name} into {folder}")
@@ -331,8 +333,8 @@ def _render_spec(
     """Return the specification that the options of `rlqkit data render` ask for."""
     from dataclasses import replace
 
-    from rlqkit.render.custom import custom_spec, parse_heights
-    from rlqkit.render.generate import SPECS
+    from wardrobe.render.custom import custom_spec, parse_heights
+    from wardrobe.render.generate import SPECS
 
     if name not in SPECS:
         raise RlqkitError(f'no rendered set "{name}"; there are {", ".join(SPECS)}')
@@ -376,16 +378,17 @@ def data_audit(
     Background, colours, camera, image size and file order each search the gallery; under CC all
     must be at chance. Labels are checked against one another and the renderer.
     """
-    from rlqkit import audit, datasets
-    from rlqkit.label_audit import audit_labels
-    from rlqkit.runs import RunFolder
+    from rlqkit.data import registry
+    from rlqkit.runs.folder import RunFolder
+    from wardrobe import audit, cues
+    from wardrobe.labels_audit import audit_labels
 
-    benchmark = datasets.load(name, root)
+    benchmark = registry.load(name, root)
     shortcuts = audit.audit_shortcuts(benchmark["query"], benchmark["gallery"], progress=True)
     _show(shortcuts, "audit_shortcuts", output)
     problems = [f"{shortcut} leaks" for shortcut in audit.leaking(shortcuts)]
     if run_folder is not None:
-        cues = audit.identity_cues(RunFolder(run_folder), benchmark, progress=True)
+        cues = cues.identity_cues(RunFolder(run_folder), benchmark, progress=True)
         _show(cues, "audit_identity_cues", output)
     if labels:
         checked = audit_labels(benchmark, progress=True)
@@ -404,8 +407,8 @@ def data_calibrate(
     run_folders: Sequence[Path], rule: str, curves: bool, output: Path | None
 ) -> None:  # fmt: skip
     """Is the data set as hard as meant? Takes RUN_FOLDERS of rows base (any seeds) and teacher."""
-    from rlqkit import calibration
-    from rlqkit.runs import RunFolder
+    from rlqkit.runs.folder import RunFolder
+    from wardrobe import calibration
 
     folders = [RunFolder(folder) for folder in run_folders]
     _show(calibration.calibration_table(folders, rule), "calibration", output)
@@ -424,10 +427,10 @@ def data_export(name: str, folder: Path, layout: str, root: Path | None) -> None
 
     For other people's code. A killed export goes on where it stopped.
     """
-    from rlqkit import datasets
-    from rlqkit.export import export
+    from rlqkit.data import registry
+    from rlqkit.data.export import export
 
-    click.echo(f"wrote {export(datasets.load(name, root), folder, layout)}")
+    click.echo(f"wrote {export(registry.load(name, root), folder, layout)}")
 
 
 def _show(table: Any, name: str, output: Path | None) -> None:

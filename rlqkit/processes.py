@@ -20,12 +20,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rlqkit.config import Config, with_overrides
 from rlqkit.errors import RlqkitError, one_line
 
 TripletGradient = Literal["joined", "local"]
 Result = TypeVar("Result")
-
 PATIENCE = timedelta(hours=2)
 """How long processes wait for process 0, which evaluates alone."""
 BUCKET = 2**23
@@ -35,23 +33,6 @@ BUCKET = 2**23
 def processes_started() -> int:
     """Number of processes that torchrun started, on all machines; 1 without torchrun."""
     return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
-
-
-def adopt_processes(config: Config) -> Config:
-    """The configuration with ``training.processes`` as torchrun has it.
-
-    Raises:
-        RlqkitError: the configuration asks for another number of processes than there are.
-    """
-    wanted, started = config.training.processes, processes_started()
-    if wanted == started:
-        return config
-    if wanted == 1:
-        return with_overrides(config, {"training.processes": started})
-    raise RlqkitError(
-        f"training.processes = {wanted}, but {started} run; start with "
-        f"torchrun --nproc-per-node {wanted} -m rlqkit train …"
-    )
 
 
 def on_first(fabric: Fabric, work: Callable[[], Result]) -> Result:

@@ -18,7 +18,8 @@ from PIL import Image
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from rlqkit.datasets import Benchmark, load  # noqa: E402
+from rlqkit.data.imageset import Benchmark
+from rlqkit.data.registry import load  # noqa: E402
 
 # split: (first identity, identities, images of each outfit and camera)
 TINY_SPLITS = {

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from rlqkit.attributes import (
+from rlqkit.errors import RlqkitError
+from rlqkit.method.attributes import (
     LIMBS,
     VECTOR_LENGTHS,
     check_pose_labels,
     fit_pose_clusters,
-    gender_labels,
     pick_person,
     pose_vector,
     scale_joints,
 )
-from rlqkit.errors import RlqkitError
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "pose.npz")
 
@@ -52,7 +51,6 @@ def test_there_are_thirteen_limbs_of_existing_joints() -> None:
 
 
 def test_nobody_found_gives_no_pose() -> None:
-    assert np.isnan(pick_person(None, None)).all()
     assert np.isnan(pick_person(np.zeros((0, 17, 2)), np.zeros(0))).all()
 
 
@@ -107,14 +105,6 @@ def test_labels_outside_the_clusters_are_named() -> None:
             check_pose_labels(labels, 15)
     with pytest.raises(RlqkitError, match="2.5 in row 0"):
         check_pose_labels([2.5], 15)  # type: ignore[list-item]
-
-
-def test_every_identity_needs_a_gender_of_zero_or_one() -> None:
-    table = {"001": 1, "002": 0.0, "003": 2, "004": None, "005": float("nan"), "006": "f"}
-    np.testing.assert_array_equal(gender_labels(["002", "001", "001"], table), [0, 1, 1])
-    for identity in ("003", "004", "005", "006", "007"):
-        with pytest.raises(RlqkitError, match=f"identity {identity}"):
-            gender_labels(["001", identity], table)
 
 
 @pytest.mark.parametrize(

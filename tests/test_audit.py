@@ -11,12 +11,12 @@ from command_line import rlqkit
 from conftest import SKELETON
 from PIL import Image
 
-from rlqkit import audit, label_audit
-from rlqkit.comparison import chance_rank1
 from rlqkit.config import load_profile
-from rlqkit.datasets import Benchmark, ImageSet, read_image, read_mask
-from rlqkit.experiment import run
-from rlqkit.metrics import Labels, evaluate_distances
+from rlqkit.data.images import FACE, read_image, read_mask
+from rlqkit.data.imageset import Benchmark, ImageSet
+from rlqkit.evaluation.metrics import Labels, chance_rank1, evaluate_distances
+from rlqkit.runs.experiment import train_and_evaluate
+from wardrobe import audit, cues, labels_audit
 
 PEOPLE, OUTFITS, CAMERAS = 16, 2, 3
 SIZE = (40, 20)
@@ -33,7 +33,7 @@ def planted(root: Path, name: str, place: float, shuffled: bool, seed: int) -> I
     rows = []
     for person, outfit, camera in np.ndindex(PEOPLE, OUTFITS, CAMERAS):
         mask = np.zeros(SIZE, np.uint8)
-        mask[4:8, 8:12], mask[8:20, 6:14], mask[20:36, 6:14] = audit.FACE, 1, 2
+        mask[4:8, 8:12], mask[8:20, 6:14], mask[20:36, 6:14] = FACE, 1, 2
         colour = walls[camera] + place * places[person] + rng.normal(0, 3, 3)
         image = colour + rng.normal(0, 6, (*SIZE, 3))
         image[mask > 0] = rng.integers(0, 255, 3)
@@ -152,11 +152,10 @@ def test_exchanged_people_are_found_by_luck_alone(tmp_path: Path) -> None:
 def test_chance_among_other_cameras(tmp_path: Path) -> None:
     """By hand: 2 right (other outfit, other cameras) and 4 of each stranger's 6 images."""
     query, gallery = both(tmp_path, place=0)
+    labels = query.metric_arrays(), gallery.metric_arrays()
     strangers = 15 * 4
-    assert chance_rank1(query, gallery, "CC", other_cameras=True) == pytest.approx(
-        2 / (2 + strangers)
-    )
-    assert chance_rank1(query, gallery, "CC") == pytest.approx(2 / (2 + 15 * 6))
+    assert chance_rank1(*labels, "CC", other_cameras=True) == pytest.approx(2 / (2 + strangers))
+    assert chance_rank1(*labels, "CC") == pytest.approx(2 / (2 + 15 * 6))
 
 
 # ----------------------------------------------------------------------------------------- cues
@@ -174,22 +173,22 @@ def test_edits_keep_what_they_name() -> None:
         "silhouette only": (),
         "clothes greyed": (0, 3, 4, 6),
     }
-    assert set(kept) == set(audit.EDITS)
+    assert set(kept) == set(cues.EDITS)
     before = image.copy()
     for name, labels in kept.items():
-        edited = audit.EDITS[name](image, mask)
+        edited = cues.EDITS[name](image, mask)
         same = (edited == image).all(axis=2)
         assert same[np.isin(mask, labels)].all(), name
         assert not same[~np.isin(mask, labels)].any(), name
         assert (np.ptp(edited[~np.isin(mask, labels)].astype(int), axis=1) == 0).all(), name
     np.testing.assert_array_equal(image, before)
-    assert len(np.unique(audit.silhouette_only(image, mask))) == 2
+    assert len(np.unique(cues.silhouette_only(image, mask))) == 2
 
 
 def test_greyed_clothes_keep_a_third_of_their_light() -> None:
     image = np.full((2, 2, 3), 200, np.uint8)
     image[0] = 80
-    grey = audit.clothes_greyed(image, np.ones((2, 2), np.uint8))
+    grey = cues.clothes_greyed(image, np.ones((2, 2), np.uint8))
     assert grey[0, 0, 0] == 108 and grey[1, 0, 0] == 148  # 128 -+ 60 / 3
 
 
@@ -199,7 +198,7 @@ def test_skeleton_distances_ignore_the_size_of_the_picture(tmp_path: Path) -> No
     rng = np.random.default_rng(5)
     gallery.joints[..., :2] += rng.normal(0, 1, gallery.joints[..., :2].shape)
     query.joints[0] = gallery.joints[7] * (3, 3, 1)
-    distances = audit.skeleton_distances(query, gallery)
+    distances = cues.skeleton_distances(query, gallery)
     assert distances[0].argmin() == 7 and distances[0, 7] == pytest.approx(0, abs=1e-9)
 
 
@@ -210,9 +209,9 @@ def test_cues_of_a_run_start_from_its_own_figures(
         "row": "base", "data.root": str(tiny_wardrobe), "runtime.results": str(tmp_path),
         "training.steps": 2,
     }  # fmt: skip
-    folder = run(load_profile("smoke", changes), progress=False)
-    table = audit.identity_cues(folder, tiny_benchmark)
-    assert list(table["cue"]) == [*audit.EDITS, audit.SKELETON]
+    folder = train_and_evaluate(load_profile("smoke", changes), progress=False)
+    table = cues.identity_cues(folder, tiny_benchmark)
+    assert list(table["cue"]) == [*cues.EDITS, cues.SKELETON]
     metrics = folder.metrics().query("rule == 'last' and query == 'HQ' and protocol == 'CC'")
     assert table["rank1"].iloc[0] == pytest.approx(100 * metrics["rank1"].item())
     assert table["mAP"].iloc[0] == pytest.approx(100 * metrics["mAP"].item(), abs=0.01)
@@ -225,7 +224,7 @@ def test_cues_of_a_run_start_from_its_own_figures(
 @pytest.fixture
 def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
     """People whose labels are right, as the only split; they all stand alike, in one cluster."""
-    monkeypatch.setattr(label_audit, "CLUSTERS", 1)
+    monkeypatch.setattr(labels_audit, "CLUSTERS", 1)
     images = planted(tmp_path, "train", 0, False, 1)
     assert images.joints is not None
     images.joints[:, :5, 0] = 10 + np.array([0, 1, -1, 1.9, -1.9])  # the head is narrow
@@ -235,16 +234,16 @@ def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
 
 
 def failures(benchmark: Benchmark) -> dict[str, tuple[int, str]]:
-    table = label_audit.audit_labels(benchmark)
+    table = labels_audit.audit_labels(benchmark)
     assert (table["ok"] == (table["share"] <= table["allowed"])).all()
     return {r.check: (r.failures, r.worst) for r in table.itertuples() if r.failures}
 
 
 def test_right_labels_pass(labelled: Benchmark) -> None:
-    table = label_audit.audit_labels(labelled)
+    table = labels_audit.audit_labels(labelled)
     assert table["ok"].all() and (table["failures"] == 0).all()
     asked = table.set_index("check")["asked"]
-    assert (asked[list(label_audit.ALLOWED)] == len(labelled["train"])).all()
+    assert (asked[list(labels_audit.ALLOWED)] == len(labelled["train"])).all()
     assert asked["one gender a person"] == PEOPLE
 
 
@@ -282,8 +281,8 @@ def test_hidden_joints_may_be_anywhere(labelled: Benchmark) -> None:
 
 def test_gender_is_compared_with_the_renderer(labelled: Benchmark) -> None:
     pytest.importorskip("anny")
-    from rlqkit.render.generate import WARDROBE_V2, GroupSpec
-    from rlqkit.render.people import sample_identity
+    from wardrobe.render.generate import WARDROBE_V2, GroupSpec
+    from wardrobe.render.people import sample_identity
 
     # test people have a seed of their own: take all of these for test people
     spec = replace(WARDROBE_V2, test=GroupSpec(0, 90, 3, 4, 0), train=GroupSpec(900, 9, 5, 2, 1))

@@ -15,15 +15,15 @@ import torch
 from command_line import rlqkit
 from golden_weights import golden_value
 
-from rlqkit.authors_weights import import_weights, load_heads, read_released
-from rlqkit.comparison import collapse_table
 from rlqkit.config import load_profile, with_overrides
-from rlqkit.datasets import Benchmark
+from rlqkit.data.imageset import Benchmark
 from rlqkit.errors import RlqkitError
-from rlqkit.experiment import load_network
-from rlqkit.metrics import Labels
-from rlqkit.notebook import runs_or_imported
-from rlqkit.runs import RunFolder, find_runs
+from rlqkit.evaluation.metrics import Labels
+from rlqkit.report.comparison import collapse_table
+from rlqkit.report.notebook import runs_or_imported
+from rlqkit.runs.experiment import load_network
+from rlqkit.runs.folder import RunFolder, find_runs
+from rlqkit.runs.released_weights import import_weights, load_heads, read_released
 
 FOLDER = Path(__file__).parent / "golden"
 SIZES = {"classifier.weight": [10, 4096], "classifier.bias": [10]}

@@ -11,9 +11,10 @@ from command_line import Outcome, rlqkit, smoke_options
 from conftest import write_checksums
 from PIL import Image
 
-from rlqkit import tasks, training
-from rlqkit.attributes import check_pose_labels
+from rlqkit.data import loaders
 from rlqkit.errors import RlqkitError, one_line
+from rlqkit.method import training
+from rlqkit.method.attributes import check_pose_labels
 
 
 def refused(outcome: Outcome, *words: str | Path) -> None:
@@ -122,7 +123,7 @@ def test_truncated_query_image_loses_no_training(
     (checkpoint,) = results.glob("smoke/runs/base-*/checkpoint.pt")
     before = checkpoint.stat().st_mtime_ns
     file.write_bytes((tiny_wardrobe / file.relative_to(broken_wardrobe)).read_bytes())
-    tasks.image_store.cache_clear()
+    loaders.image_store.cache_clear()
     assert train(broken_wardrobe, results, training__steps=6).code == 0
     assert checkpoint.stat().st_mtime_ns == before
 
@@ -194,14 +195,14 @@ def test_pose_label_outside(
     tiny_wardrobe: Path, results: Path, monkeypatch: pytest.MonkeyPatch, label: int
 ) -> None:
     """As a table of labels made with another K would bring it."""
-    plain = tasks.pose_clusters
+    plain = loaders.pose_clusters
 
     def other(*arguments: Any) -> Any:
         clusters = plain(*arguments)
         clusters.labels[7] = label
         return clusters
 
-    monkeypatch.setattr(tasks, "pose_clusters", other)
+    monkeypatch.setattr(loaders, "pose_clusters", other)
     outcome = train(tiny_wardrobe, results, "cap")
     refused(outcome, f"pose label {label} in row 7", "0..4", "number of clusters")
 
@@ -329,7 +330,7 @@ def interrupt_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_selection_on_a_split_that_is_not_there(
     tiny_wardrobe: Path, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = tasks.datasets.load
+    plain = loaders.registry.load
 
     def without_validation(*arguments: Any, **options: Any) -> Any:
         benchmark = plain(*arguments, **options)
@@ -337,7 +338,7 @@ def test_selection_on_a_split_that_is_not_there(
             benchmark.sets.pop(split, None)
         return benchmark
 
-    monkeypatch.setattr(tasks.datasets, "load", without_validation)
+    monkeypatch.setattr(loaders.registry, "load", without_validation)
     interrupt_training(monkeypatch)  # it is told before the first step
     refused(
         train(tiny_wardrobe, results), "evaluation.selection", "best_validation", "leave it out"

@@ -13,13 +13,16 @@ import pytest
 from PIL import Image
 from trees import HOLDERS, write_tree
 
-from rlqkit import tasks
-from rlqkit.benchmarks.masks import PARSERS, READERS, mask_files, parsed_clothes
-from rlqkit.benchmarks.naming import key_of, rows_by_key
 from rlqkit.config import Config, load_profile
-from rlqkit.datasets import PUBLISHED, SHIRT, TROUSERS, ImageSet, load
+from rlqkit.data import loaders
+from rlqkit.data.images import SHIRT, TROUSERS
+from rlqkit.data.imageset import ImageSet
+from rlqkit.data.labels.masks import PARSERS, READERS, mask_files, parsed_clothes
+from rlqkit.data.labels.naming import key_of, rows_by_key
+from rlqkit.data.published.load import LAYOUTS
+from rlqkit.data.registry import load
 from rlqkit.errors import RlqkitError
-from rlqkit.rows import find_row
+from rlqkit.method.rows import find_row
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +33,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("labelled")
-    for name in PUBLISHED:
+    for name in LAYOUTS:
         write_tree(name, root / name)
     return root
 
@@ -50,8 +53,8 @@ def config_of(name: str, root: Path, **changes: object) -> Config:
 
 def batch_of(images: ImageSet, config: Config, row: str = "cap") -> dict[str, np.ndarray]:
     """All images of one epoch, by their row in the table: what a step would see."""
-    task = tasks.target_task(images, find_row(row), config)
-    batches = list(task.loader(0, config))
+    task = loaders.target_data(images, find_row(row), config)
+    batches = list(task.loader(0))
     return {key: np.concatenate([b[key].numpy() for b in batches]) for key in batches[0]}
 
 
@@ -65,11 +68,11 @@ def refuse(images_of: object, *words: str) -> None:
 # ------------------------------------------------------------------------------- all five sets
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_every_tree_trains_every_part_of_cap(trees: Path, name: str) -> None:
     """Recoloured copies, pose labels of the file, gender of the person, the faulty list."""
     config = config_of(name, trees / name)
-    images = tasks.load_benchmark(config)["train"]
+    images = loaders.load_benchmark(config)["train"]
     batch = batch_of(images, config)
     assert batch["images"].shape[1:] == (3, 32, 16) and len(batch["images"]) % 2 == 0
     rows = batch["index"]
@@ -82,7 +85,7 @@ def test_every_tree_trains_every_part_of_cap(trees: Path, name: str) -> None:
     assert set(batch["gender"]) == {0, 1}
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_names_in_label_files(trees: Path, name: str) -> None:
     images = load(name, trees / name)["train"]
     rows = rows_by_key(images)
@@ -105,13 +108,13 @@ def test_the_column_follows_vector_and_clusters(trees: Path) -> None:
     images = load("ltcc", trees / "ltcc")["train"]
     for kind, clusters in (("R_A", 5), ("N_LAC", 15)):
         config = config_of("ltcc", trees, cap__pose_vector=kind, cap__clusters=clusters)
-        poses = tasks.pose_clusters(images, config)
+        poses = loaders.pose_clusters(images, config)
         assert images.poses is not None
         assert (poses.labels == images.poses[f"{kind}_{clusters}"]).all()
         assert poses.kind == kind and len(poses.counts) == clusters
         assert poses.counts.sum() == (poses.labels > 0).sum() < len(images)
     config = config_of("ltcc", trees, cap__clusters=25)
-    refuse(lambda: tasks.pose_clusters(images, config), "no column R_LA_25", "R_LA_4", "N_A_15")
+    refuse(lambda: loaders.pose_clusters(images, config), "no column R_LA_25", "R_LA_4", "N_A_15")
 
 
 def test_the_authors_file_as_published(ltcc: Path) -> None:
@@ -163,7 +166,7 @@ def test_joints_of_a_pose_estimator(tmp_path: Path, pose: str) -> None:
     assert images.joints is not None and images.poses is None
     assert np.isnan(images.joints).all(axis=(1, 2)).sum() == 1
     assert (np.nan_to_num(images.joints, nan=1)[:, :, 0] > 0).any(axis=1).all()  # not the zeros
-    poses = tasks.pose_clusters(images, config_of("prcc", tmp_path))
+    poses = loaders.pose_clusters(images, config_of("prcc", tmp_path))
     assert (poses.labels == 0).sum() == 1 and poses.labels.max() == 4
     assert len(batch_of(images, config_of("prcc", tmp_path))["pose"]) > 0
 
@@ -250,7 +253,7 @@ def test_labels_may_lie_elsewhere(ltcc: Path, tmp_path: Path) -> None:
     (ltcc / "labels").rename(tmp_path / "my labels")
     assert load("ltcc", ltcc)["train"].poses is None
     config = config_of("ltcc", ltcc, data__labels=str(tmp_path / "my labels"))
-    images = tasks.load_benchmark(config)["train"]
+    images = loaders.load_benchmark(config)["train"]
     assert images.poses is not None and len(batch_of(images, config)["pose"]) > 0
     refuse(lambda: load("ltcc", ltcc, labels=tmp_path / "none"), "labels folder", "missing")
 
@@ -346,8 +349,8 @@ def test_faulty_lists_that_are_wrong(ltcc: Path) -> None:
 def test_faulty_images_get_one_colour(trees: Path) -> None:
     """The list reaches the training images: shirt and trousers of a listed one agree."""
     config = config_of("ltcc", trees / "ltcc")
-    images = tasks.load_benchmark(config)["train"]
-    task = tasks.target_task(images, find_row("base"), config)
+    images = loaders.load_benchmark(config)["train"]
+    task = loaders.target_data(images, find_row("base"), config)
     assert (np.asarray(task.images.faulty).astype(bool) == images.faulty).all()
     assert images.faulty.sum() == 3 and HOLDERS["ltcc"] in str(images.root)
 

@@ -13,11 +13,16 @@ import pytest
 from command_line import rlqkit
 from trees import HOLDERS, ltcc_names, write_ltcc, write_tree
 
-from rlqkit import datasets, tasks
-from rlqkit.benchmarks import LAYOUTS, carve_validation, index
-from rlqkit.benchmarks.published import published, published_files
 from rlqkit.config import load_profile
-from rlqkit.datasets import PUBLISHED, Benchmark, load
+from rlqkit.data import check, imageset, loaders
+from rlqkit.data import images as files_of_images
+from rlqkit.data.images import read_image
+from rlqkit.data.imageset import Benchmark
+from rlqkit.data.published import index
+from rlqkit.data.published.figures import published, published_files
+from rlqkit.data.published.load import LAYOUTS
+from rlqkit.data.registry import load
+from rlqkit.data.validation import carve_validation
 from rlqkit.errors import RlqkitError
 
 
@@ -38,7 +43,7 @@ def ltcc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small tree of each data set, below a path with spaces and letters that aren't ASCII."""
     root = tmp_path_factory.mktemp("own data") / "Größe é 数据"
-    for name in PUBLISHED:
+    for name in LAYOUTS:
         write_tree(name, root / name)
     return root
 
@@ -139,7 +144,7 @@ def test_people_in_train_and_test_are_refused(trees: Path, tmp_path: Path) -> No
 def test_trees_load(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by name under $RLQKIT_DATA; 8 people train, 4 are tested; junk is left out."""
     monkeypatch.setenv("RLQKIT_DATA", str(trees))
-    for name in PUBLISHED:
+    for name in LAYOUTS:
         benchmark = load(name)
         assert benchmark.name == name and benchmark["train"].n_identities == 8
         assert all((images.identities >= 0).all() for images in benchmark.sets.values())
@@ -148,10 +153,10 @@ def test_trees_load(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert set(query.identities) <= set(gallery.identities), test
         for images in benchmark.sets.values():
             assert all(path.is_file() for path in images.paths)
-            assert datasets.read_image(images.paths[-1]).shape == (40, 20, 3)
+            assert read_image(images.paths[-1]).shape == (40, 20, 3)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_root_may_be_the_published_folder(trees: Path, name: str) -> None:
     outer, inner = load(name, trees / name), load(name, trees / name / HOLDERS[name])
     assert outer.root == inner.root
@@ -211,10 +216,10 @@ def test_celeb_is_a_target_and_an_external_set(trees: Path) -> None:
     assert set(benchmark["query"].identities) == {1, 2, 3, 4} < set(train.identities)
     config = load_profile("smoke", {"data.external": "celeb-reid",
                                     "data.external_root": str(trees / "celeb-reid")})  # fmt: skip
-    assert tasks.load_external(config).n_identities == 8
+    assert loaders.load_external(config).n_identities == 8
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_published_figures_agree_with_themselves(name: str) -> None:
     """Resolutions of a split add up to its images; names of splits are those of the layout."""
     figures = published(name)
@@ -303,7 +308,7 @@ def test_prcc_without_validation(small: Path) -> None:
     shutil.rmtree(small / "prcc" / "rgb" / "val")
     benchmark = load("prcc", small / "prcc")
     assert "val_query" not in benchmark.sets and benchmark["train"].n_identities == 8
-    assert "split is there" in set(datasets.check(benchmark)["check"])
+    assert "split is there" in set(check.check_dataset(benchmark)["check"])
 
 
 def test_a_link_in_a_circle_ends(small: Path) -> None:
@@ -316,7 +321,7 @@ def test_a_link_in_a_circle_ends(small: Path) -> None:
 def test_a_dangling_link_is_named_by_check(small: Path) -> None:
     root = small / "ltcc" / "LTCC_ReID"
     (root / "test" / "008_1_c1_000777.png").symlink_to(small / "nowhere.png")
-    report = datasets.check(load("ltcc", root))
+    report = check.check_dataset(load("ltcc", root))
     bad = report[(report["check"] == "images are whole") & ~report["ok"]]
     assert bad["subject"].tolist() == ["test/008_1_c1_000777.png"]
     assert "can't be read" in bad["found"].iloc[0]
@@ -345,7 +350,7 @@ def _walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return walked
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_the_index_is_remembered(
     small: Path, own_cache: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,7 +429,7 @@ def test_loading_opens_no_image(trees: Path, monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*arguments: object) -> None:
         raise AssertionError("an image was opened")
 
-    monkeypatch.setattr(datasets.Image, "open", refuse)
+    monkeypatch.setattr(files_of_images.Image, "open", refuse)
     benchmark = load("last", trees / "last")
     monkeypatch.undo()
     sizes = benchmark["query"].sizes
@@ -434,7 +439,7 @@ def test_loading_opens_no_image(trees: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_sizes_that_were_read_stay_read(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = load("ltcc", trees / "ltcc")["train"]
     assert (train.sizes == (20, 40)).all()
-    monkeypatch.setattr(datasets, "read_sizes", lambda *a: pytest.fail("read again"))
+    monkeypatch.setattr(imageset, "read_sizes", lambda *a: pytest.fail("read again"))
     assert len(train.first_identities(2).sizes) == len(train.first_identities(2)) > 0
 
 
@@ -445,7 +450,7 @@ def test_validation_people_are_carved_on_request(trees: Path) -> None:
     def benchmark(**changes: object) -> Benchmark:
         given = {"data.dataset": "ltcc", "data.root": str(trees / "ltcc"), "data.identities": 0}
         given |= {key.replace("__", "."): value for key, value in changes.items()}
-        return tasks.load_benchmark(load_profile("smoke", given))
+        return loaders.load_benchmark(load_profile("smoke", given))
 
     whole = benchmark()
     assert whole["train"].n_identities == 8 and "val_query" not in whole.sets
@@ -476,8 +481,8 @@ def test_validation_where_clothes_are_not_labelled(trees: Path) -> None:
 def test_describe_and_check_of_small_trees(trees: Path) -> None:
     outcome = rlqkit("data", "describe", "prcc", "--root", trees / "prcc")
     assert outcome.code == 0 and "query_cc" in outcome.out
-    for name in PUBLISHED:
-        report = datasets.check(load(name, trees / name))
+    for name in LAYOUTS:
+        report = check.check_dataset(load(name, trees / name))
         problems = set(report.loc[~report["ok"], "check"])
         assert problems <= {"images", "identities", "outfits", "cameras", "file names"}, name
         junk = report[report["check"] == "junk images"]
@@ -489,7 +494,7 @@ def test_an_exported_rendered_set_is_no_published_one(small: Path) -> None:
     (small / "ltcc" / "export.json").write_text("{}")
     benchmark = load("ltcc", small / "ltcc")
     assert benchmark.synthetic and all(images.synthetic for images in benchmark.sets.values())
-    assert datasets.check(benchmark)["ok"].all()
+    assert check.check_dataset(benchmark)["ok"].all()
 
 
 def test_check_asks_for_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from command_line import rlqkit
 
-from rlqkit import calibration
-from rlqkit.calibration import MET, MISSED, OPEN, calibration_table
 from rlqkit.config import Config, load_profile, with_overrides
-from rlqkit.datasets import EVERY_IMAGE
-from rlqkit.degradations import (
+from rlqkit.data.imageset import EVERY_IMAGE
+from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.intervals import Interval, over_seeds
+from rlqkit.evaluation.protocol import HQ
+from rlqkit.method.degradations import (
     KINDS,
     PAPER_SEVERITY,
     SEVERITIES,
@@ -20,12 +21,11 @@ from rlqkit.degradations import (
     damage_in_input,
     severity_for,
 )
-from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ
-from rlqkit.experiment import run
-from rlqkit.plan import teacher_config
-from rlqkit.runs import RunFolder
-from rlqkit.statistics import Interval, over_seeds
+from rlqkit.runs.experiment import train_and_evaluate
+from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.plan import teacher_config
+from wardrobe import calibration
+from wardrobe.calibration import MET, MISSED, OPEN, calibration_table
 
 PEOPLE = 1000
 
@@ -150,7 +150,7 @@ def test_other_runs_are_refused(config: Config) -> None:
 
 
 def test_command_and_curves(config: Config, tmp_path: Path) -> None:
-    folder = run(with_overrides(config, {"training.steps": 2}), progress=False)
+    folder = train_and_evaluate(with_overrides(config, {"training.steps": 2}), progress=False)
     outcome = rlqkit("data", "calibrate", folder.path, "--output", tmp_path / "out")
     assert outcome.code == 0 and "25 to 50" in outcome.out
     written = pd.read_csv(tmp_path / "out" / "calibration.csv")
@@ -165,11 +165,11 @@ def test_command_and_curves(config: Config, tmp_path: Path) -> None:
 
 def test_base_runs_of_other_sizes(config: Config, tmp_path: Path) -> None:
     small = with_overrides(config, {"training.steps": 2})
-    folder = run(small, progress=False)
+    folder = train_and_evaluate(small, progress=False)
     large = replace(small, profile="laptop", data=replace(small.data, height=64, width=32))
     assert calibration.base_runs_by_size(large) == [RunFolder.of(large)]  # smoke doesn't count
     other = replace(small, profile="quick")
-    run(other, progress=False)
+    train_and_evaluate(other, progress=False)
     assert calibration.base_runs_by_size(large) == [RunFolder.of(large), RunFolder.of(other)]
     assert calibration.base_runs_by_size(small) == [folder]
 

@@ -11,8 +11,8 @@ from command_line import rlqkit, smoke_options
 import rlqkit as package
 from rlqkit import cli
 from rlqkit.config import PROFILES
-from rlqkit.rows import ROWS
-from rlqkit.runs import RunFolder
+from rlqkit.method.rows import ROWS
+from rlqkit.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURED = ("--profile", "--config", "--set", "--results", "default: quick", "training.steps=100")

@@ -13,15 +13,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from rlqkit.collapse import (
+from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.collapse import (
     between_identity_cosine,
     effective_rank,
     lq_neighbours,
     measure_collapse,
     umap_view,
 )
-from rlqkit.errors import RlqkitError
-from rlqkit.metrics import Labels
+from rlqkit.evaluation.metrics import Labels
 
 PEOPLE, CAMERAS, OUTFITS = 6, 3, 2
 

@@ -21,8 +21,8 @@ from rlqkit.config import (
     with_overrides,
 )
 from rlqkit.errors import RlqkitError
-from rlqkit.runs import run_id
-from rlqkit.training import learning_rate
+from rlqkit.method.training import learning_rate
+from rlqkit.runs.folder import run_id
 
 
 def leaves(tree: Any = Config, prefix: str = "") -> list[str]:

@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rlqkit import datasets
-from rlqkit.datasets import Benchmark, ImageSet, load
+from rlqkit import files
+from rlqkit.data import check, imageset, registry
+from rlqkit.data.images import read_image, read_mask
+from rlqkit.data.imageset import Benchmark, ImageSet
+from rlqkit.data.registry import load
 from rlqkit.errors import RlqkitError
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame | None]
@@ -50,7 +53,7 @@ def refusal(root: Path, *words: str, verify: bool = False) -> str:
 def test_splits_and_sizes(tiny_benchmark: Benchmark) -> None:
     sizes = {split: len(images) for split, images in tiny_benchmark.sets.items()}
     expected = [48, 12, 12, 16, 16, 24]
-    assert sizes == dict(zip(datasets.SPLITS, expected, strict=True))
+    assert sizes == dict(zip(imageset.SPLITS, expected, strict=True))
     assert tiny_benchmark.synthetic and tiny_benchmark["train"].synthetic
     assert tiny_benchmark["train"].name == "wardrobe-v2/train"
     with pytest.raises(RlqkitError, match="no split 'test': choose one of train, val_query"):
@@ -111,8 +114,8 @@ def test_paths_joints_and_masks_belong_to_their_row(tiny_benchmark: Benchmark) -
     assert images.joints is not None and images.joints.shape == (12, 17, 3)
     for row, (path, mask) in enumerate(zip(images.paths, images.mask_paths, strict=True)):
         height, width = images.table["height"][row], images.table["width"][row]
-        assert datasets.read_image(path).shape == (height, width, 3)
-        labels = datasets.read_mask(mask)
+        assert read_image(path).shape == (height, width, 3)
+        labels = read_mask(mask)
         assert labels.shape == (height, width) and set(np.unique(labels)) == {0, 1, 2}
         assert abs(images.joints[row, 15, 1] - 0.93 * height) < 0.2 * height
     assert set(np.unique(images.joints[..., 2])) <= {0.0, 1.0}
@@ -184,7 +187,7 @@ def test_missing_joints_are_named(broken_wardrobe: Path) -> None:
 
 def without_gender(images: ImageSet, identity: int) -> ImageSet:
     table = images.table.copy()
-    table.loc[table["identity"] == identity, "gender"] = datasets.UNKNOWN
+    table.loc[table["identity"] == identity, "gender"] = imageset.UNKNOWN
     return replace(images, table=table)
 
 
@@ -290,12 +293,12 @@ def test_broken_card(broken_wardrobe: Path) -> None:
 
 def test_default_root(tiny_wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RLQKIT_DATA", raising=False)
-    embedded = datasets.default_root("wardrobe-v2")
-    assert embedded == Path(datasets.__file__).parents[1] / "data" / "wardrobe-v2"
+    embedded = registry.default_root("wardrobe-v2")
+    assert embedded == Path(imageset.__file__).parents[1] / "data" / "wardrobe-v2"
     monkeypatch.setenv("RLQKIT_DATA", str(tiny_wardrobe.parent))
     assert len(load("wardrobe-v2")["train"]) == 48
     monkeypatch.setenv("RLQKIT_DATA", str(tmp_path))  # other data sets only
-    assert datasets.default_root("wardrobe-v2") == embedded
+    assert registry.default_root("wardrobe-v2") == embedded
     monkeypatch.setenv("RLQKIT_DATA", str(tmp_path / "typo"))
     with pytest.raises(RlqkitError, match="RLQKIT_DATA names .*typo, which is no folder"):
         load("wardrobe-v2")
@@ -307,20 +310,20 @@ def test_loading_decodes_nothing(broken_wardrobe: Path) -> None:
     file.write_bytes(file.read_bytes()[:200])
     train = load("wardrobe-v2", broken_wardrobe)["train"]
     with pytest.raises(RlqkitError, match=re.escape(f"{file} is truncated or not an image")):
-        datasets.read_image(train.paths[0])
+        read_image(train.paths[0])
     file.write_bytes(b"")
     with pytest.raises(RlqkitError, match="is truncated or not an image"):
-        datasets.read_image(file)
+        read_image(file)
     file.unlink()
     with pytest.raises(RlqkitError, match="is missing"):
-        datasets.read_image(file)
+        read_image(file)
 
 
 # --------------------------------------------------------------------------- checksums and check
 
 
 def test_checksums_hold(tiny_wardrobe: Path) -> None:
-    assert datasets.verify_checksums(tiny_wardrobe) == []
+    assert files.verify_checksums(tiny_wardrobe) == []
     load("wardrobe-v2", tiny_wardrobe, verify=True)
 
 
@@ -329,7 +332,7 @@ def test_checksums_name_each_changed_file(broken_wardrobe: Path) -> None:
     (broken_wardrobe / "joints.csv").unlink()
     (broken_wardrobe / "notes.txt").write_text("mine", encoding="utf-8")
     (broken_wardrobe / ".hidden").write_text("the system's", encoding="utf-8")
-    assert datasets.verify_checksums(broken_wardrobe) == [
+    assert files.verify_checksums(broken_wardrobe) == [
         f"{TRAIN_FILE} has changed",
         "joints.csv is missing",
         "notes.txt is not listed in SHA256SUMS",
@@ -346,7 +349,7 @@ def test_checksum_file_missing_or_broken(broken_wardrobe: Path) -> None:
 
 
 def test_check_of_a_sound_set(tiny_benchmark: Benchmark) -> None:
-    report = datasets.require_check(tiny_benchmark)
+    report = check.check_dataset(tiny_benchmark)
     assert list(report.columns) == ["check", "subject", "found", "expected", "ok"]
     assert report["ok"].all()
     found = report.set_index(["check", "subject"])["found"]
@@ -410,30 +413,28 @@ CHECK_FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 @pytest.mark.parametrize("fault", CHECK_FAULTS)
 def test_check_finds(broken_wardrobe: Path, fault: str) -> None:
-    breaks, check, subject = CHECK_FAULTS[fault]
+    breaks, what, subject = CHECK_FAULTS[fault]
     breaks(broken_wardrobe)
     if fault == "counts":  # joints.csv must not list what samples.csv doesn't
         edit_csv(broken_wardrobe / "joints.csv", lambda table: table.drop(index=0))
     benchmark = load("wardrobe-v2", broken_wardrobe)
-    report = datasets.check(benchmark)
+    report = check.check_dataset(benchmark)
     bad = report[~report["ok"]]
-    assert (check, subject) in set(zip(bad["check"], bad["subject"], strict=True))
-    with pytest.raises(RlqkitError, match=re.escape(f"{check}: {subject}")):
-        datasets.require_check(benchmark)
+    assert (what, subject) in set(zip(bad["check"], bad["subject"], strict=True))
 
 
 def test_check_finds_shared_identities(tiny_benchmark: Benchmark) -> None:
     """Loading refuses them already; other loaders may not."""
     sets = {**tiny_benchmark.sets, "gallery": tiny_benchmark["train"]}
-    report = datasets.check(replace(tiny_benchmark, sets=sets))
+    report = check.check_dataset(replace(tiny_benchmark, sets=sets))
     shared = report[report["check"] == "identities apart"].iloc[0]
     assert not shared["ok"]
     assert (shared["subject"], shared["found"]) == ("identity 1", "in train and in test")
 
 
 def test_describe(tiny_benchmark: Benchmark) -> None:
-    table = datasets.describe(tiny_benchmark)
-    assert list(table.index) == list(datasets.SPLITS)
+    table = check.summarise_splits(tiny_benchmark)
+    assert list(table.index) == list(imageset.SPLITS)
     train = table.loc["train"]
     assert (train["images"], train["identities"], train["men"], train["women"]) == (48, 6, 3, 3)
     assert (train["outfits"], train["cameras"]) == (12, 2)
@@ -447,5 +448,5 @@ def test_check_accepts_the_parts_that_the_card_names(broken_wardrobe: Path) -> N
     card = json.loads((broken_wardrobe / "dataset.json").read_text(encoding="utf-8"))
     card["labels"] = {str(label): "part" for label in range(4)}
     (broken_wardrobe / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
-    report = datasets.check(load("wardrobe-v2", broken_wardrobe))
+    report = check.check_dataset(load("wardrobe-v2", broken_wardrobe))
     assert "labels of mask" not in set(report.loc[~report["ok"], "check"])

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlqkit.degradations import (
+from rlqkit.errors import RlqkitError
+from rlqkit.method.degradations import (
     KINDS,
     MIXES,
     PAPER_SEVERITY,
@@ -20,7 +21,6 @@ from rlqkit.degradations import (
     motion_kernel,
     pixelate,
 )
-from rlqkit.errors import RlqkitError
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "images.npz")
 IMAGE = GOLDEN["image"]

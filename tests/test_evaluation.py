@@ -8,18 +8,27 @@ import pandas as pd
 import pytest
 import torch
 
-from rlqkit import evaluation, experiment
 from rlqkit.config import Config, load_profile, with_overrides
-from rlqkit.datasets import EVERY_IMAGE
-from rlqkit.degradations import KINDS
+from rlqkit.data.imageset import EVERY_IMAGE
+from rlqkit.data.loaders import evaluation_images, load_benchmark
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ, LQ, MIXED, Evaluation, describe, measure, summarise
-from rlqkit.experiment import load_network, run
-from rlqkit.features import extract_descriptors
-from rlqkit.metrics import PROTOCOLS, evaluate_distances
-from rlqkit.runs import RunFolder
-from rlqkit.tasks import evaluation_images, load_benchmark
-from rlqkit.training import launch_fabric
+from rlqkit.evaluation import protocol
+from rlqkit.evaluation.descriptors import extract_descriptors
+from rlqkit.evaluation.metrics import PROTOCOLS, evaluate_distances
+from rlqkit.evaluation.protocol import (
+    HQ,
+    LQ,
+    MIXED,
+    Evaluation,
+    describe_images,
+    measure,
+    summarise,
+)
+from rlqkit.method.degradations import KINDS
+from rlqkit.runs import experiment
+from rlqkit.runs.device import launch_fabric
+from rlqkit.runs.experiment import load_network, train_and_evaluate
+from rlqkit.runs.folder import RunFolder
 
 FIGURES = ["rank1", "rank5", "rank10", "mAP", "queries", "skipped"]
 KEYS = ["query", "gallery", "protocol"]
@@ -34,7 +43,9 @@ def smoke_config(data: Path, results: Path, **changes: object) -> Config:
 @pytest.fixture(scope="module")
 def finished(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run of CAP: read only."""
-    return run(smoke_config(tiny_wardrobe, tmp_path_factory.mktemp("results")), progress=False)
+    return train_and_evaluate(
+        smoke_config(tiny_wardrobe, tmp_path_factory.mktemp("results")), progress=False
+    )
 
 
 def of_rule(table: pd.DataFrame, rule: str) -> pd.DataFrame:
@@ -80,9 +91,9 @@ def test_metrics_follow_from_per_query(finished: RunFolder, rule: str) -> None:
 def test_pooled_lq_is_the_mean_of_the_kinds(finished: RunFolder) -> None:
     """As many valid queries in each kind, so pooling is a plain mean."""
     table = of_rule(finished.metrics(), "last")
-    for protocol in PROTOCOLS:
-        pooled = table.loc[(LQ, HQ, protocol)]
-        kinds = pd.DataFrame([table.loc[(kind, HQ, protocol)] for kind in KINDS])
+    for rule in PROTOCOLS:
+        pooled = table.loc[(LQ, HQ, rule)]
+        kinds = pd.DataFrame([table.loc[(kind, HQ, rule)] for kind in KINDS])
         for figure in ("rank1", "rank5", "rank10", "mAP"):
             assert pooled[figure] == pytest.approx(kinds[figure].mean(), abs=1e-12)
         assert pooled["queries"] == kinds["queries"].sum()
@@ -95,13 +106,11 @@ def test_metrics_follow_from_the_saved_features(finished: RunFolder) -> None:
     table = of_rule(finished.metrics(), "last")
     for query, gallery in [(HQ, HQ), *((kind, HQ) for kind in KINDS), (MIXED, MIXED)]:
         q, g = features["query", query], features["gallery", gallery]
-        for protocol in PROTOCOLS:
-            result = evaluate_distances(1 - q @ g.T, *labels, protocol)
-            assert result.mAP == pytest.approx(
-                table.loc[(query, gallery, protocol)]["mAP"], abs=0.02
-            )
+        for rule in PROTOCOLS:
+            result = evaluate_distances(1 - q @ g.T, *labels, rule)
+            assert result.mAP == pytest.approx(table.loc[(query, gallery, rule)]["mAP"], abs=0.02)
             again = measure(features, benchmark).metrics
-            mine = again.set_index(KEYS).loc[(query, gallery, protocol)]
+            mine = again.set_index(KEYS).loc[(query, gallery, rule)]
             assert mine["mAP"] == pytest.approx(result.mAP, abs=1e-6)
             assert mine["rank1"] == pytest.approx(result.rank1)
 
@@ -140,7 +149,7 @@ def test_rules_evaluate_their_own_weights(finished: RunFolder) -> None:
 def test_same_seed_twice_gives_the_same_files(
     finished: RunFolder, tiny_wardrobe: Path, tmp_path: Path
 ) -> None:
-    again = run(smoke_config(tiny_wardrobe, tmp_path), progress=False)
+    again = train_and_evaluate(smoke_config(tiny_wardrobe, tmp_path), progress=False)
     assert again.path.name == finished.path.name
     for name in ("metrics.json", "per_query.parquet", "features.safetensors"):
         assert (again.path / name).read_bytes() == (finished.path / name).read_bytes(), name
@@ -169,13 +178,15 @@ def test_descriptor_is_image_plus_mirror(finished: RunFolder) -> None:
     batch = torch.stack([images[i]["images"] for i in range(len(images))])
     with torch.no_grad():
         f = network(batch), network(batch.flip(3))
-    total = sum(torch.cat([part["clothes"], part["identity"]], dim=1) for part in f)
+    total = sum(torch.cat([part["branch1"], part["branch2"]], dim=1) for part in f)
     assert isinstance(total, torch.Tensor)
     wanted = total / total.norm(dim=1, keepdim=True)
-    got = describe(network, query, HQ, config, launch_fabric(config))
+    got = describe_images(network, query, HQ, config, launch_fabric(config))
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     network.train()
-    small = extract_descriptors(network, images, launch_fabric(config), batch=3)
+    small = extract_descriptors(
+        network, images, launch_fabric(config), with_overrides(config, {"evaluation.batch": 3})
+    )
     np.testing.assert_allclose(small, got, atol=1e-5)
     assert network.training  # put back as it was
 
@@ -212,12 +223,12 @@ def test_an_epoch_that_two_rules_choose_is_measured_once(
     measured: list[Evaluation] = []
 
     def evaluate_network(*arguments: Any) -> Evaluation:
-        measured.append(evaluation.evaluate_network(*arguments))
+        measured.append(protocol.evaluate_network(*arguments))
         return measured[-1]
 
     monkeypatch.setattr(experiment, "evaluate_network", evaluate_network)
     config = smoke_config(tiny_wardrobe, tmp_path, training__steps=3, training__evaluations=1)
-    metrics = experiment.run(config, progress=False).metrics()
+    metrics = experiment.train_and_evaluate(config, progress=False).metrics()
     assert len(measured) == 1 and set(metrics["rule"]) == {"last", "best_validation"}
     pd.testing.assert_frame_equal(of_rule(metrics, "last"), of_rule(metrics, "best_validation"))
 

@@ -10,12 +10,13 @@ import pytest
 from command_line import rlqkit
 from PIL import Image
 
-from rlqkit import datasets
-from rlqkit import export as exporting
-from rlqkit.datasets import Benchmark, read_image, read_mask
+from rlqkit.data import export as exporting
+from rlqkit.data.export import export
+from rlqkit.data.images import TROUSERS, read_image, read_mask
+from rlqkit.data.imageset import Benchmark, ImageSet
+from rlqkit.data.registry import load
 from rlqkit.errors import RlqkitError
-from rlqkit.export import export
-from rlqkit.metrics import PROTOCOLS, Labels, evaluate_features
+from rlqkit.evaluation.metrics import PROTOCOLS, Labels, evaluate_features
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +93,10 @@ def test_ltcc_label_files_are_headed_as_published(tiny_benchmark: Benchmark, ltc
 
 
 def test_hidden_parts_are_listed_as_faulty(broken_wardrobe: Path, tmp_path: Path) -> None:
-    benchmark = datasets.load("wardrobe-v2", broken_wardrobe)
+    benchmark = load("wardrobe-v2", broken_wardrobe)
     mask = benchmark["train"].mask_paths[3]
     labels = read_mask(mask)
-    Image.fromarray(np.where(labels == datasets.TROUSERS, 0, labels)).save(mask)
+    Image.fromarray(np.where(labels == TROUSERS, 0, labels)).save(mask)
     folder = export(benchmark, tmp_path / "ltcc", "ltcc", False)
     stem = Path(exported(folder)["file"][3]).stem
     assert (folder / "labels" / "LTCC_Pant_faulty.csv").read_text() == f"{stem}\n"
@@ -119,7 +120,6 @@ def test_all_images_are_accounted_for(tiny_benchmark: Benchmark, tmp_path: Path)
     assert reasons == {exporting.NO_CLOTHES: 24, exporting.NO_SPLIT: 24}
 
 
-@pytest.mark.skipif("ltcc" not in datasets.LOADERS, reason="this version has no LTCC loader")
 def test_ltcc_loader_gives_the_same_metrics(tiny_benchmark: Benchmark, ltcc: Path) -> None:
     """Whatever the features, and although the loader lists the images in another order."""
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_ltcc_loader_gives_the_same_metrics(tiny_benchmark: Benchmark, ltcc: Pat
     }
     source = exported(ltcc).assign(name=lambda t: t["file"].map(lambda f: Path(f).name))
     source_of = source.set_index("name")["source"]
-    theirs = datasets.load("ltcc", ltcc)
+    theirs = load("ltcc", ltcc)
     results = []
     for benchmark in (tiny_benchmark, theirs):
         described = []
@@ -197,7 +197,7 @@ def test_market_has_no_identity_nought(tiny_benchmark: Benchmark) -> None:
     """0000 is a distractor there."""
     train = tiny_benchmark["train"]
     table = train.table.assign(identity=train.identities - 1)
-    shifted = datasets.ImageSet(train.name, train.root, table, train.joints, synthetic=True)
+    shifted = ImageSet(train.name, train.root, table, train.joints, synthetic=True)
     sets = tiny_benchmark.sets | {"train": shifted}
     plan = exporting.plan_market(Benchmark("nought", train.root, sets, synthetic=True))
     assert plan.images["identity"].min() == 1
@@ -247,7 +247,7 @@ def test_foreign_folders_are_refused(
     sums = broken_wardrobe / "SHA256SUMS"
     sums.write_text(sums.read_text().replace("a", "b"), encoding="utf-8")  # other images
     with pytest.raises(RlqkitError, match="holds another export"):
-        export(datasets.load("wardrobe-v2", broken_wardrobe), folder, "market", False)
+        export(load("wardrobe-v2", broken_wardrobe), folder, "market", False)
 
 
 def test_command(tiny_wardrobe: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlqkit import losses
-from rlqkit.model import CosineHead
+from rlqkit.method import losses
+from rlqkit.method.network import CosineHead
 
 FOLDER = Path(__file__).parent / "golden"
 ARRAYS = np.load(FOLDER / "losses.npz")

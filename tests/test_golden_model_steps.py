@@ -11,12 +11,13 @@ import pytest
 import torch
 from golden_weights import fill, released_name
 from lightning_fabric import Fabric
+from networks import build_base, build_rlq
 from torch import Tensor, nn
 
 from rlqkit.config import ModelConfig
-from rlqkit.model import Heads, build_base, build_rlq, count_parameters
-from rlqkit.rows import ROWS
-from rlqkit.steps import StepRules, Student, cap_step, tad_step
+from rlqkit.method.network import Heads, count_parameters
+from rlqkit.method.rows import ROWS
+from rlqkit.method.steps import StepRules, Student, cap_step, tad_step
 
 FOLDER = Path(__file__).parent / "golden"
 RESNET50 = ModelConfig(weights="none")
@@ -48,11 +49,11 @@ def test_descriptor(build: Any, name: str) -> None:
 
 def test_identity_logits_in_train_mode() -> None:
     arrays = np.load(FOLDER / "models.npz")
-    network, heads = build_base(RESNET50), Heads(4096, 10, 830, ("clothes", "identity"))
+    network, heads = build_base(RESNET50), Heads(4096, 10, 830, ("branch1", "branch2"))
     fill(network)
     fill(heads)
     features = network.double().train()(torch.from_numpy(arrays["x2"]).double())
-    logits = heads.double().identity_2(features["identity"])
+    logits = heads.double().identity_2(features["branch2"])
     golden = arrays["resnet50_joint2/train_x2/o2"]
     np.testing.assert_allclose(logits.detach(), golden, rtol=1e-8, atol=1e-8)
 

@@ -16,10 +16,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import rlqkit
-from rlqkit import tables
-from rlqkit.calibration import calibration_table
 from rlqkit.config import load_profile
-from rlqkit.runs import RunFolder
+from rlqkit.report import tables
+from rlqkit.runs.folder import RunFolder
+from wardrobe.calibration import calibration_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -11,27 +11,26 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from rlqkit.degradations import KINDS, PAPER_SEVERITY, pixelate
-from rlqkit.errors import RlqkitError
-from rlqkit.images import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Augmentation,
+from rlqkit.data.images import ImageStore, read_image, read_mask, read_mask_pair
+from rlqkit.data.torch_sets import (
     EvaluationImages,
     ExternalImages,
-    ImageStore,
     TargetImages,
     collate_external,
     collate_target,
-    read_image,
-    read_mask,
-    read_mask_pair,
+)
+from rlqkit.errors import RlqkitError
+from rlqkit.method.augmentation import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Augmentation,
     to_tensor,
     train_view,
 )
+from rlqkit.method.degradations import KINDS, PAPER_SEVERITY, pixelate
+from rlqkit.method.recolouring import COLOURS, Recolouring
+from rlqkit.method.sampling import Draw, IdentitySampler, ShuffleSampler
 from rlqkit.randomness import SeedPolicy
-from rlqkit.recolouring import COLOURS, Recolouring, number_of_classes
-from rlqkit.sampling import Draw, IdentitySampler, ShuffleSampler
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "images.npz")
 IMAGE = GOLDEN["image"]
@@ -306,7 +305,7 @@ def test_target_batch_alternates_source_and_recoloured(
     assert batch["gender"].tolist() == [1, 1, 0, 0, 0, 0]
     assert batch["pose"].tolist() == [2, 2, 2, 2, 1, 1]
     assert batch["index"].tolist() == [7, 7, 2, 2, 11, 11]
-    assert int(batch["clothes"].max()) < number_of_classes(6, 3, list(COLOURS))
+    assert int(batch["clothes"].max()) < 6 + 3 * len(COLOURS) ** 2
 
 
 # ---------------------------------------------------------------------------- external, test

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlqkit.errors import RlqkitError
-from rlqkit.metrics import (
+from rlqkit.evaluation.metrics import (
     PROTOCOLS,
     Labels,
     evaluate_distances,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from rlqkit.config import Config, config_hash, load_profile
-from rlqkit.plan import planned_runs
-from rlqkit.reproduce import NOTEBOOKS, execute_notebooks, run_all
+from rlqkit.report.execute import NOTEBOOKS, execute_notebooks
+from rlqkit.runs.plan import planned_runs
+from rlqkit.runs.reproduce import train_all
 
 NAMES = (
     "00_tour", "01_data", "02_degradations", "03_coarse_attributes", "04_base_and_teacher",
@@ -139,7 +140,7 @@ def prepared(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> C
         "training.steps": 8,
     }
     config = load_profile("smoke", changes)
-    run_all(planned_runs(config), 2, lambda line: None)
+    train_all(planned_runs(config), 2, lambda line: None)
     return config
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from rlqkit.config import CapConfig, ModelConfig, TrainingConfig, load_profile
-from rlqkit.images import Augmentation
-from rlqkit.model import GlobalPooling, Heads
-from rlqkit.recolouring import ALPHA, COLOURS, LAST_COLOURS
-from rlqkit.training import learning_rate
+from rlqkit.method.augmentation import Augmentation
+from rlqkit.method.network import GlobalPooling, Heads
+from rlqkit.method.recolouring import ALPHA, COLOURS, LAST_COLOURS
+from rlqkit.method.training import learning_rate
 
 
 def test_augmentation_is_the_papers() -> None:
@@ -55,7 +55,7 @@ def test_initial_weights_are_the_papers() -> None:
     assert pool.norm.weight.mean().item() == pytest.approx(1.0, abs=5e-4)
     assert pool.norm.weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert not pool.norm.bias.any()
-    heads = Heads(400, 100, 150, ("clothes", "identity", "pose"), pose_clusters=99, gender=True)
+    heads = Heads(400, 100, 150, ("branch1", "branch2", "pose"), pose_clusters=99, gender=True)
     for head in (heads.identity_1, heads.identity_2, heads.pose):
         assert head.weight.std().item() == pytest.approx(0.001, rel=0.03)
         assert not head.bias.any()

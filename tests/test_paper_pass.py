@@ -13,10 +13,10 @@ import pytest
 from trees import write_tree
 
 from rlqkit.config import Config, load_profile
-from rlqkit.datasets import PUBLISHED
-from rlqkit.plan import planned_runs
-from rlqkit.reproduce import reproduce
-from rlqkit.runs import RunFolder
+from rlqkit.data.published.load import LAYOUTS
+from rlqkit.main_job import reproduce
+from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.plan import planned_runs
 
 ROWS = ("cal", "rlq")
 
@@ -44,7 +44,7 @@ def paper_pass(name: str, root: Path, external: Path, results: Path) -> Config:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_paper_pass(name: str, celeb: Path, tmp_path: Path) -> None:
     root = celeb if name == "celeb-reid" else write_tree(name, tmp_path / "arbre d'été" / name, 10)
     config = paper_pass(name, root, celeb, tmp_path / "results")

@@ -12,11 +12,10 @@ import pytest
 import timm
 import torch
 from command_line import rlqkit, smoke_options
+from networks import build_cal
 from published_trees import prcc_like
 from safetensors.torch import save_file
 
-from rlqkit import costs, datasets, rehearsal, tables
-from rlqkit.benchmarks.published import published_images
 from rlqkit.config import (
     Config,
     ModelConfig,
@@ -27,15 +26,19 @@ from rlqkit.config import (
     load_profile,
     with_overrides,
 )
-from rlqkit.costs import THROUGHPUT, Sizes, epoch_length, estimate, forward_operations
-from rlqkit.degradations import MIXES
+from rlqkit.data import registry
+from rlqkit.data.published.figures import published_images
 from rlqkit.errors import RlqkitError
-from rlqkit.experiment import branches_of, prepare
-from rlqkit.model import Network, build_cal
-from rlqkit.paper_runs import published_runs
-from rlqkit.plan import settings_lines, teacher_config
-from rlqkit.reproduce import _differences
-from rlqkit.rows import TEACHER, find_row
+from rlqkit.method.degradations import MIXES
+from rlqkit.method.rows import TEACHER, find_row
+from rlqkit.report import tables
+from rlqkit.report.execute import _differences
+from rlqkit.runs import costs, dry_run
+from rlqkit.runs.backbone import build_network
+from rlqkit.runs.costs import THROUGHPUT, Sizes, epoch_length, estimate, forward_operations
+from rlqkit.runs.experiment import prepare, resolve
+from rlqkit.runs.plan import settings_lines, teacher_config
+from rlqkit.runs.published import published_runs
 
 DATASETS = ("ltcc", "prcc", "last", "deepchange", "celeb-reid")
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,8 +167,8 @@ def test_steps_and_images_are_those_of_a_training(
     places = {"data.root": str(tiny_wardrobe), "data.external_root": str(tiny_wardrobe)}
     config = load_profile("smoke", {"row": row, **places, **length})
     cost = estimate(config, costs.count_sizes(config))
-    teacher = Network(config.model, branches_of(TEACHER)).eval() if row == "rlq" else None
-    training = prepare(config, teacher=teacher)
+    teacher = build_network(config.model, TEACHER.branch_names).eval() if row == "rlq" else None
+    training = prepare(resolve(config), teacher)
     training.validate = None
     history = training.run(progress=False)
     assert cost.steps == history[-1]["steps"] and cost.epochs == history[-1]["epoch"] + 1
@@ -212,9 +215,9 @@ def test_operations_of_a_resnet() -> None:
             module.register_forward_hook(count)
     with torch.no_grad():
         network(torch.zeros(1, 3, 64, 32))
-    assert forward_operations(model, (64, 32), ("clothes",)) == total
-    two = forward_operations(model, (64, 32), ("clothes", "identity"))
-    three = forward_operations(model, (64, 32), ("clothes", "identity", "pose"))
+    assert forward_operations(model, (64, 32), ("branch1",)) == total
+    two = forward_operations(model, (64, 32), ("branch1", "branch2"))
+    three = forward_operations(model, (64, 32), ("branch1", "branch2", "pose"))
     assert total < two < 2 * total and two < three
 
 
@@ -280,7 +283,7 @@ def test_dry_run_names_what_is_missing(broken_wardrobe: Path, tmp_path: Path) ->
 
 def test_dry_run_of_published_runs(tiny_wardrobe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Own sizes win over the published ones; runs that the kit can't train are named."""
-    monkeypatch.setitem(datasets.LOADERS, "ltcc", prcc_like)
+    monkeypatch.setattr(registry, "load_published", lambda _, root, __: prcc_like(root))
     own = {
         "data.external": "wardrobe-v2", "data.root": str(tiny_wardrobe),
         "data.external_root": str(tiny_wardrobe), "data.height": 32, "data.width": 16,
@@ -289,9 +292,9 @@ def test_dry_run_of_published_runs(tiny_wardrobe: Path, monkeypatch: pytest.Monk
         "training.batch": 8, "training.precision": "32-true", "teacher.batch": 8,
     }  # fmt: skip
     config = load_profile("paper", own)
-    plan = [p for p in rehearsal.published_plan(config, own) if p.config.row in ("cal", "pose")]
+    plan = [p for p in dry_run.published_plan(config, own) if p.config.row in ("cal", "pose")]
     said: list[str] = []
-    assert rehearsal.dry_run(plan, said.append) == 0
+    assert dry_run.dry_run(plan, said.append) == 0
     assert [line.split()[0] for line in said] == ["ok", "left", "ok", "ok", "ok"]
     assert "ltcc-cal-recoloured" in said[1] and "recoloured copies" in said[1]
     assert "step of 8 images" in said[0] and "step of 16 images" in said[2]  # recoloured copies

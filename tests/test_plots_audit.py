@@ -7,11 +7,11 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from rlqkit import audit, plots_audit
-from rlqkit.attributes import fit_pose_clusters
-from rlqkit.calibration import MET, MISSED, OPEN
-from rlqkit.datasets import Benchmark
-from rlqkit.notebook import CC_COLOUR, HQ_COLOUR
+from rlqkit.data.imageset import Benchmark
+from rlqkit.method.attributes import fit_pose_clusters
+from rlqkit.report.style import CC_COLOUR, HQ_COLOUR
+from wardrobe import audit, cues, figures
+from wardrobe.calibration import MET, MISSED, OPEN
 
 
 @pytest.fixture(autouse=True)
@@ -33,19 +33,19 @@ def test_a_leak_is_red_cut_and_named_by_its_figure() -> None:
         rank1=[0.6, 66.8],
         verdict=[audit.AT_CHANCE, audit.LEAKS],
     )
-    (axes,) = plots_audit.plot_shortcuts(table, "title").axes
+    (axes,) = figures.plot_shortcuts(table, "title").axes
     assert widths(axes, CC_COLOUR) == [66.8] and widths(axes, HQ_COLOUR) == [0.6]
-    assert widths(axes, plots_audit.BAND_COLOUR) == [1.0, 1.0]
+    assert widths(axes, figures.BAND_COLOUR) == [1.0, 1.0]
     assert axes.get_xlim()[1] < 2
     assert [text.get_text() for text in axes.texts] == ["66.8 →"]
 
 
 def test_cues_stand_in_order_with_chance() -> None:
-    cues = [*audit.EDITS, audit.SKELETON]
-    table = pd.DataFrame({"cue": cues, "rank1": np.arange(7.0), "chance": 0.4})
+    names = [*cues.EDITS, cues.SKELETON]
+    table = pd.DataFrame({"cue": names, "rank1": np.arange(7.0), "chance": 0.4})
     table["low"], table["high"] = table["rank1"] - 1, table["rank1"] + 1
-    (axes,) = plots_audit.plot_cues(table, "title").axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == cues
+    (axes,) = figures.plot_cues(table, "title").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
     assert [text.get_text().strip() for text in axes.texts] == [f"{k:.1f}" for k in range(7)]
     dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert dashed[0].get_xdata()[0] == 0.4
@@ -59,10 +59,10 @@ def test_calibration_is_coloured_by_verdict() -> None:
         "seed_low": [27.0, np.nan, np.nan], "seed_high": [33.0, np.nan, np.nan],
         "target": ["25 to 50", "> 0", "> 0"], "verdict": verdicts,
     })  # fmt: skip
-    (axes,) = plots_audit.plot_calibration(table, "title").axes
+    (axes,) = figures.plot_calibration(table, "title").axes
     colours = [to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "o"]
-    assert colours == [plots_audit.VERDICT_COLOURS[verdict] for verdict in verdicts]
-    assert widths(axes, plots_audit.BAND_COLOUR) == [25.0]
+    assert colours == [figures.VERDICT_COLOURS[verdict] for verdict in verdicts]
+    assert widths(axes, figures.BAND_COLOUR) == [25.0]
     assert [text.get_text().split()[-1] for text in axes.texts] == verdicts
     seeds = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
     assert [27.0, 33.0] in [list(data) for data in seeds]
@@ -72,15 +72,15 @@ def test_sheets_show_every_edit_check_and_cluster(
     tiny_benchmark: Benchmark,
 ) -> None:
     query = tiny_benchmark["query"]
-    strip = plots_audit.edited_strip(query, people=2)
+    strip = figures.edited_strip(query, people=2)
     words = [text.get_text() for axes in strip.axes for text in axes.texts]
     assert len(strip.axes[0].images) == 2 * 7 and "person 21" in words
-    worst = plots_audit.worst_sheet(query, count=3)
+    worst = figures.worst_sheet(query, count=3)
     assert len(worst.axes[0].images) == 3 * 7
     assert query.joints is not None
     sizes = query.table[["width", "height"]].to_numpy()
     clusters = fit_pose_clusters(query.joints, sizes, clusters=5)
-    skeletons = plots_audit.skeleton_sheet(clusters, synthetic=True, columns=3)
+    skeletons = figures.skeleton_sheet(clusters, synthetic=True, columns=3)
     words = [text.get_text() for text in skeletons.axes[0].texts]
     counts = [int(word.split()[0]) for word in words if word.endswith(" images")]
     assert counts == sorted(clusters.counts, reverse=True)

@@ -12,10 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from trees import write_tree
 
-from rlqkit import datasets, plots_datasets
-from rlqkit.benchmarks.check import bin_names, resolution_table
-from rlqkit.benchmarks.published import published
-from rlqkit.datasets import PUBLISHED, Benchmark, load
+from rlqkit.data import check
+from rlqkit.data.imageset import Benchmark
+from rlqkit.data.published.check import bin_names, resolution_table
+from rlqkit.data.published.figures import published
+from rlqkit.data.published.load import LAYOUTS
+from rlqkit.data.registry import load
+from rlqkit.report.figures import datasets
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "datasets"
 
@@ -37,8 +40,8 @@ def texts(figure: Figure) -> str:
 
 
 def test_summary_of_a_check(prcc: Benchmark) -> None:
-    report = datasets.check(prcc)
-    summary = plots_datasets.check_summary(report)
+    report = check.check_dataset(prcc)
+    summary = datasets.check_summary(report)
     assert summary["findings"].sum() == len(report)
     assert summary["problems"].sum() == (~report["ok"]).sum() > 0
     assert summary.loc["images", "problems"] == 5
@@ -52,7 +55,7 @@ def test_resolutions_beside_the_published_ones(prcc: Benchmark) -> None:
     assert table.loc[("test", "below 32"), "found"] == 36
     assert table.loc[("val", "64 to 127"), "published"] == 4359
     assert table["found"].sum() == 48 + 24 + 36
-    shown = texts(plots_datasets.resolution_figure(prcc))
+    shown = texts(datasets.resolution_figure(prcc))
     assert "15,101" in shown and "on this disk" in shown and "synthetic" not in shown
 
 
@@ -68,29 +71,29 @@ def test_resolutions_of_the_embedded_set(tiny_benchmark: Benchmark) -> None:
     # heights of 64 and 50 px, widths of half that
     train = table.loc["train", "found"].tolist()
     assert train == [24, 24, 0, 0, 0]
-    shown = texts(plots_datasets.resolution_figure(tiny_benchmark))
+    shown = texts(datasets.resolution_figure(tiny_benchmark))
     assert "synthetic data" in shown and "published" not in shown
 
 
 def test_people_of_train_and_test(prcc: Benchmark) -> None:
-    shown = texts(plots_datasets.sample_sheet(prcc, people=2))
+    shown = texts(datasets.sample_sheet(prcc, people=2))
     assert "CC multi-shot" in shown and "person 100" in shown and "person 107" in shown
     assert "person 4" in shown and "20 px" in shown and "query" in shown
 
 
 def test_labels_and_masks(prcc: Benchmark, tiny_benchmark: Benchmark, tmp_path: Path) -> None:
-    shown = texts(plots_datasets.label_sheet(prcc["train"]))
+    shown = texts(datasets.label_sheet(prcc["train"]))
     for text in ("female", "male", "pose", "faulty", "masks", "purple"):
         assert text in shown
-    assert "17 joints" in texts(plots_datasets.label_sheet(tiny_benchmark["train"]))
+    assert "17 joints" in texts(datasets.label_sheet(tiny_benchmark["train"]))
     bare = load("last", write_tree("last", tmp_path, pose="", masks="", gender=False))["train"]
-    shown = texts(plots_datasets.label_sheet(bare))
+    shown = texts(datasets.label_sheet(bare))
     assert "gender ?" in shown and "no pose" in shown and "masks" not in shown
 
 
 def test_recoloured_copy_is_green_above_purple(prcc: Benchmark) -> None:
     """The picture by which a user sees whether masks are the right way round."""
-    figure = plots_datasets.label_sheet(prcc["train"], count=2)
+    figure = datasets.label_sheet(prcc["train"], count=2)
     last = np.asarray(figure.findobj(AxesImage)[-1].get_array()).astype(int)
     plt.close(figure)
     shirt, trousers = last[10:18, 7:13].mean((0, 1)), last[24:34, 7:13].mean((0, 1))
@@ -102,7 +105,7 @@ def test_recoloured_copy_is_green_above_purple(prcc: Benchmark) -> None:
 # --------------------------------------------------------------------------------------- docs
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_each_data_set_has_its_page(name: str) -> None:
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     for heading in ("How to get it", "Licence", "Layout", "Protocol", "Quirks", "Labels",

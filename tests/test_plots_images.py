@@ -9,20 +9,22 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from rlqkit import plots_images as plots
-from rlqkit import tasks
-from rlqkit.attributes import LIMBS
 from rlqkit.config import Config, load_profile
-from rlqkit.datasets import EVERY_IMAGE, SHIRT, Benchmark, read_image, read_mask
-from rlqkit.degradations import KINDS, SEVERITIES
+from rlqkit.data import loaders
+from rlqkit.data.images import SHIRT, read_image, read_mask
+from rlqkit.data.imageset import EVERY_IMAGE, Benchmark
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ
-from rlqkit.experiment import run
-from rlqkit.images import to_tensor
-from rlqkit.metrics import PROTOCOLS, Labels, ranked_list
+from rlqkit.evaluation.metrics import PROTOCOLS, Labels, ranked_list
+from rlqkit.evaluation.protocol import HQ
+from rlqkit.method.attributes import LIMBS
+from rlqkit.method.augmentation import to_tensor
+from rlqkit.method.degradations import KINDS, SEVERITIES
+from rlqkit.method.rows import find_row
 from rlqkit.randomness import SeedPolicy
-from rlqkit.rows import find_row
-from rlqkit.runs import RunFolder
+from rlqkit.report import style
+from rlqkit.report.figures import attributes, degradations, people, retrieval, sheets
+from rlqkit.runs.experiment import train_and_evaluate
+from rlqkit.runs.folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,7 @@ def config(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Con
 @pytest.fixture(scope="module")
 def cap(config: Config) -> RunFolder:
     """A finished run of CAP."""
-    return run(config, progress=False)
+    return train_and_evaluate(config, progress=False)
 
 
 def texts(figure: Figure) -> list[str]:
@@ -72,8 +74,8 @@ def frames(figure: Figure) -> list[str]:
 
 def test_sheet_places_tiles_in_rows_and_columns() -> None:
     tall, wide = np.zeros((40, 10, 3), np.uint8), np.zeros((10, 40, 3), np.uint8)
-    rows = [[plots.Tile(tall, "a"), None, plots.Tile(wide, "b", "#ff0000")], [plots.Tile(tall)]]
-    figure = plots.sheet(rows, "title", ["one", "two"], ["x", "", "y"], tile=(2.0, 1.0))
+    rows = [[sheets.Tile(tall, "a"), None, sheets.Tile(wide, "b", "#ff0000")], [sheets.Tile(tall)]]
+    figure = sheets.sheet(rows, "title", ["one", "two"], ["x", "", "y"], tile=(2.0, 1.0))
     first, second, below = figure.axes[0].images
     assert texts(figure)[0] == "title" and {"one", "two", "x", "y", "a", "b"} <= set(texts(figure))
     assert frames(figure) == ["#ff0000"]
@@ -88,16 +90,16 @@ def test_sheet_places_tiles_in_rows_and_columns() -> None:
 def test_to_picture_undoes_the_normalisation(tiny_benchmark: Benchmark) -> None:
     image = read_image(tiny_benchmark["train"].paths[0])
     size = (image.shape[0], image.shape[1])
-    assert np.array_equal(plots.to_picture(to_tensor(image, size)), image)
-    assert plots.seen_by_network(image, (32, 16)).shape == (32, 16, 3)
+    assert np.array_equal(sheets.to_picture(to_tensor(image, size)), image)
+    assert sheets.seen_by_network(image, (32, 16)).shape == (32, 16, 3)
 
 
 def test_outfits_are_lettered_per_person_over_sets(tiny_benchmark: Benchmark) -> None:
     sets = [tiny_benchmark["query"], tiny_benchmark["gallery"]]
-    letters = plots.outfit_letters(sets)
-    people = {identity for identity, _ in letters}
-    assert len(people) == 4
-    for person in people:
+    letters = people.outfit_letters(sets)
+    persons = {identity for identity, _ in letters}
+    assert len(persons) == 4
+    for person in persons:
         assert sorted(v for (identity, _), v in letters.items() if identity == person) == ["A", "B"]
 
 
@@ -105,21 +107,21 @@ def test_outfits_are_lettered_per_person_over_sets(tiny_benchmark: Benchmark) ->
 
 
 def test_outfit_sheet_shows_every_outfit_under_every_camera(tiny_benchmark: Benchmark) -> None:
-    figure = plots.outfit_sheet(tiny_benchmark, identities=3)
+    figure = people.outfit_sheet(tiny_benchmark, identities=3)
     assert len(figure.axes[0].images) == 3 * 2 * 2
     assert "outfit B\ncam 1" in texts(figure) and "person 21\nmale" in texts(figure)
     assert "synthetic" in texts(figure)[0]
 
 
 def test_split_strips_name_clothes_only_where_they_are_labelled(tiny_benchmark: Benchmark) -> None:
-    captions = texts(plots.split_strips(tiny_benchmark))
+    captions = texts(people.split_strips(tiny_benchmark))
     assert sum(text.startswith("?") for text in captions) == 4  # one external person's images
     assert "test\n4 people\n32 images" in captions
     assert any(text == "A · cam 1\n50 px" for text in captions)
 
 
 def test_annotation_sheet_has_image_mask_and_joints(tiny_benchmark: Benchmark) -> None:
-    figure = plots.annotation_sheet(tiny_benchmark["train"], 3)
+    figure = people.annotation_sheet(tiny_benchmark["train"], 3)
     assert len(figure.axes[0].images) == 9
     legend = figure.axes[0].get_legend()
     assert [t.get_text() for t in legend.get_texts()] == ["shirt", "trousers"]
@@ -129,31 +131,31 @@ def test_mask_overlay_tints_the_shirt_red_and_nothing_outside() -> None:
     image = np.full((4, 4, 3), 100, np.uint8)
     mask = np.zeros((4, 4), np.uint8)
     mask[:2] = SHIRT
-    tinted = plots.mask_overlay(image, mask)
+    tinted = sheets.mask_overlay(image, mask)
     assert (tinted[2:] == 100).all() and (tinted[:2, :, 0] > tinted[:2, :, 1]).all()
 
 
 def test_limbs_are_coloured_by_side() -> None:
-    colours = dict(zip(LIMBS, plots.limb_colours(), strict=True))
-    assert colours[5, 6] == plots.MIDDLE
-    assert {colours[limb] for limb in ((0, 1), (1, 3), (5, 7), (13, 15))} == {plots.LEFT}
-    assert {colours[limb] for limb in ((0, 2), (2, 4), (8, 10), (12, 14))} == {plots.RIGHT}
+    colours = dict(zip(LIMBS, sheets.limb_colours(), strict=True))
+    assert colours[5, 6] == sheets.MIDDLE
+    assert {colours[limb] for limb in ((0, 1), (1, 3), (5, 7), (13, 15))} == {sheets.LEFT}
+    assert {colours[limb] for limb in ((0, 2), (2, 4), (8, 10), (12, 14))} == {sheets.RIGHT}
 
 
 def test_clothes_colours_find_same_clothes_and_no_more(tiny_benchmark: Benchmark) -> None:
     query, gallery = tiny_benchmark["query"], tiny_benchmark["gallery"]
-    colours = plots.clothes_colours(query)
+    colours = people.clothes_colours(query)
     image, mask = read_image(query.paths[0]), read_mask(query.mask_paths[0])
     assert np.allclose(colours[0, :3], image[mask == SHIRT].mean(axis=0))
-    distances = plots.colour_distances(query, gallery)
+    distances = people.colour_distances(query, gallery)
     assert distances.shape == (16, 16)
-    table = plots.colour_baseline(query, gallery, distances)["rank-1"]
+    table = people.colour_baseline(query, gallery, distances)["rank-1"]
     assert table["clothes colour", "SC"] == 100 and table["clothes colour", "CC"] < 100
 
 
 def test_lookalikes_are_a_stranger_and_the_same_person(tiny_benchmark: Benchmark) -> None:
     query, gallery = tiny_benchmark["query"], tiny_benchmark["gallery"]
-    shirts = plots.clothes_colours(query)[:, :3]
+    shirts = people.clothes_colours(query)[:, :3]
     i, dull = (int(f(shirts.max(axis=1) - shirts.min(axis=1))) for f in (np.argmax, np.argmin))
     distances = np.full((16, 16), 50.0)
     stranger = int(np.flatnonzero(gallery.identities != query.identities[i])[0])
@@ -162,12 +164,12 @@ def test_lookalikes_are_a_stranger_and_the_same_person(tiny_benchmark: Benchmark
     changed = int(own[gallery.metric_arrays()[2][own] != worn][0])
     distances[i, stranger], distances[i, changed] = 1.0, 90.0
     distances[dull, gallery.identities != query.identities[dull]] = 0.0  # dark ones don't count
-    captions = texts(plots.lookalike_sheet(query, gallery, distances, 1))
+    captions = texts(people.lookalike_sheet(query, gallery, distances, 1))
     assert {"stranger\nΔ 1", "same person\nΔ 90"} <= set(captions)
 
 
 def test_balance_counts_people_not_images(tiny_benchmark: Benchmark) -> None:
-    figure = plots.balance_figure(tiny_benchmark)
+    figure = people.balance_figure(tiny_benchmark)
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert len(figure.axes) == 2 and sum(heights) == 6 + 3 + 3 + 4 + 4 + 6
 
@@ -176,14 +178,14 @@ def test_recolouring_gives_the_classes_of_training(
     tiny_benchmark: Benchmark, config: Config
 ) -> None:
     train = tiny_benchmark["train"]
-    task = tasks.target_task(train, find_row("base"), config)
+    task = loaders.target_data(train, find_row("base"), config)
     assert task.images.recolouring is not None
-    figure = plots.recolouring_sheet(train, task.images.recolouring, 0)
+    figure = people.recolouring_sheet(train, task.images.recolouring, 0)
     assert len(figure.axes[0].images) == 1 + 25
     classes = {int(t.split()[1]) for t in texts(figure) if t.startswith("class ")}
     own = set(np.flatnonzero(task.positives[train.identity_labels[0]].numpy()))
     assert classes <= own and len(classes) == 1 + 9  # three groups of colours
-    positives = plots.positives_figure(task.positives.numpy(), train.n_clothes, 4)
+    positives = people.positives_figure(task.positives.numpy(), train.n_clothes, 4)
     left, right = (axes.images[0].get_array() for axes in positives.axes)
     assert left.shape[:2] == (4, 8) and right.shape[:2] == (4, 36)
 
@@ -194,39 +196,39 @@ def test_recolouring_gives_the_classes_of_training(
 def test_ladder_gets_worse_step_by_step(tiny_benchmark: Benchmark) -> None:
     image = read_image(tiny_benchmark["train"].paths[0])
     size = (image.shape[0], image.shape[1])
-    for kind, levels in plots.LADDER.items():
-        copies = [plots.damaged(image, kind, level) for level in levels]
+    for kind, levels in degradations.LADDER.items():
+        copies = [degradations.damaged(image, kind, level) for level in levels]
         gaps = [
-            np.abs(plots.seen_by_network(copy, size).astype(float) - image).mean()
+            np.abs(sheets.seen_by_network(copy, size).astype(float) - image).mean()
             for copy in copies
         ]
         assert gaps[-1] > gaps[0], kind
-    figure = plots.severity_ladder(image, (32, 16))
+    figure = degradations.severity_ladder(image, (32, 16))
     assert len(figure.axes[0].images) == 3 * 12
     assert "pixelation:\nshort side" in texts(figure) and "8 px\n16 × 8" in texts(figure)
 
 
 def test_range_figure_shows_the_configured_ranges() -> None:
-    figure = plots.range_figure()
+    figure = degradations.range_figure()
     assert len(figure.axes) == 3
     low, high = SEVERITIES["small-input"].short_side
     assert f"{low} to {high}" in texts(figure)
 
 
 def test_paper_ranges_are_milder_for_a_small_input(tiny_benchmark: Benchmark) -> None:
-    table = plots.damage_table(tiny_benchmark["train"], [(32, 16)], 12)
+    table = degradations.damage_table(tiny_benchmark["train"], [(32, 16)], 12)
     assert len(table) == 12 * len(KINDS) * len(SEVERITIES) and (table["damage"] >= 0).all()
     median = table.groupby(["kind", "severity"])["damage"].median()
     for kind in ("pixelation", "out_of_focus"):
         assert median[kind, "paper"] < median[kind, "small-input"]
     same = table[table["kind"] == "motion_blur"].groupby("severity")["damage"].apply(list)
     assert same["paper"] == same["small-input"]  # one range, so one draw
-    figure = plots.damage_figure(table)
+    figure = degradations.damage_figure(table)
     assert [axes.get_title() for axes in figure.axes] == ["network input 32 × 16"]
 
 
 def test_mixes_fill_their_bars() -> None:
-    bars = plots.mix_figure().axes[0].patches
+    bars = degradations.mix_figure().axes[0].patches
     ends: dict[float, float] = {}
     for bar in bars:
         ends[bar.get_y()] = max(ends.get(bar.get_y(), 0), bar.get_x() + bar.get_width())
@@ -234,15 +236,15 @@ def test_mixes_fill_their_bars() -> None:
 
 
 def test_lq_sheet_frames_each_copy_by_its_kind(tiny_benchmark: Benchmark, config: Config) -> None:
-    figure = plots.lq_sheet(tiny_benchmark["external"], config, 8)
+    figure = degradations.lq_sheet(tiny_benchmark["external"], config, 8)
     assert len(figure.axes[0].images) == 24
-    names = [t for t in texts(figure) if t in plots.KIND_TITLES.values()]
-    by_title = {plots.KIND_TITLES[kind]: colour for kind, colour in plots.KIND_COLOURS.items()}
+    names = [t for t in texts(figure) if t in style.KIND_TITLES.values()]
+    by_title = {style.KIND_TITLES[kind]: colour for kind, colour in style.KIND_COLOURS.items()}
     assert frames(figure) == [by_title[name] for name in names] and len(names) == 8
 
 
 def test_kernels_lie_in_their_squares() -> None:
-    figure = plots.kernel_figure((8, 13), (0, 90))
+    figure = degradations.kernel_figure((8, 13), (0, 90))
     kernels = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     assert len(kernels) == 4 and all(np.isclose(kernel.sum(), 1) for kernel in kernels)
     assert all(kernel.shape == (13, 13) for kernel in kernels)
@@ -253,13 +255,13 @@ def test_official_seeding_repeats_and_clean_does_not(
     tiny_benchmark: Benchmark, config: Config
 ) -> None:
     external = tiny_benchmark["external"]
-    official = plots.epoch_views(external, config, 3, SeedPolicy(1, "official"), 8)
-    clean = plots.epoch_views(external, config, 3, SeedPolicy(1, "clean"), 8)
+    official = degradations.epoch_views(external, config, 3, SeedPolicy(1, "official"), 8)
+    clean = degradations.epoch_views(external, config, 3, SeedPolicy(1, "clean"), 8)
     assert len(set(official[2])) == 1 and len(set(clean[2])) > 1
     # only the mirror image may differ
     assert len({view.tobytes() for view in official[0]}) <= 2
     assert len({view.tobytes() for view in clean[0]}) > 2
-    assert len(plots.seeding_sheet(external, config, 3, 5).axes[0].images) == 20
+    assert len(degradations.seeding_sheet(external, config, 3, 5).axes[0].images) == 20
 
 
 # ---------------------------------------------------------------------- 03: coarse attributes
@@ -268,10 +270,10 @@ def test_official_seeding_repeats_and_clean_does_not(
 def test_pose_vector_figure_draws_every_limb(tiny_benchmark: Benchmark) -> None:
     train = tiny_benchmark["train"]
     assert train.joints is not None
-    figure = plots.pose_vector_figure(read_image(train.paths[0]), train.joints[0])
+    figure = attributes.pose_vector_figure(read_image(train.paths[0]), train.joints[0])
     skeleton, lengths, angles = figure.axes
-    assert len(skeleton.lines) == len(LIMBS) == len(lengths.patches) == len(plots.LIMB_NAMES)
-    vector = plots.pose_vectors(train, "R_LA")[0]
+    assert len(skeleton.lines) == len(LIMBS) == len(lengths.patches) == len(attributes.LIMB_NAMES)
+    vector = attributes.pose_vectors(train, "R_LA")[0]
     assert np.allclose([bar.get_width() for bar in lengths.patches], vector[:13])
     assert [t.get_text() for t in angles.texts] == [f"{angle:.0f}°" for angle in vector[13:]]
 
@@ -280,38 +282,38 @@ def test_cluster_sheet_shows_members_of_their_clusters(
     tiny_benchmark: Benchmark, config: Config
 ) -> None:
     train = tiny_benchmark["train"]
-    clusters = tasks.pose_clusters(train, config)
-    figure = plots.cluster_sheet(train, clusters, 2)
+    clusters = loaders.pose_clusters(train, config)
+    figure = attributes.cluster_sheet(train, clusters, 2)
     captions = texts(figure)
     assert {f"cluster {k}" for k in range(1, 5)} <= set(captions)
     assert sum(int(t.removeprefix("of ")) for t in captions if t.startswith("of ")) == len(train)
-    assert np.array_equal(plots.nearest_cluster(train, clusters), clusters.labels)
+    assert np.array_equal(attributes.nearest_cluster(train, clusters), clusters.labels)
 
 
 def test_facing_is_positive_from_the_front(tiny_benchmark: Benchmark, config: Config) -> None:
     train = tiny_benchmark["train"]
-    front = plots.facing(train)
+    front = attributes.facing(train)
     assert (front > 0).mean() > 0.9  # the tiny skeletons look at the camera
-    figure = plots.cluster_figure(train, tasks.pose_clusters(train, config))
+    figure = attributes.cluster_figure(train, loaders.pose_clusters(train, config))
     sizes = [bar.get_height() for bar in figure.axes[0].patches]
     assert sum(sizes) == len(train) and sizes == sorted(sizes, reverse=True)
 
 
 def test_more_clusters_leave_less_variance(tiny_benchmark: Benchmark) -> None:
     train = tiny_benchmark["train"]
-    table = plots.cluster_numbers(train, "R_LA", (1, 4, len(train)))
+    table = attributes.cluster_numbers(train, "R_LA", (1, 4, len(train)))
     assert (
         np.isclose(table.loc[1, "unexplained"], 1) and table["unexplained"].is_monotonic_decreasing
     )
     assert table.loc[1, "smallest"] == len(train) and table.loc[len(train), "largest"] <= 2
-    variances = plots.pose_vectors(train, "R_LA").var(axis=0)
-    figure = plots.choice_figure(table, variances, True)
+    variances = attributes.pose_vectors(train, "R_LA").var(axis=0)
+    figure = attributes.choice_figure(table, variances, True)
     shares = [bar.get_width() for bar in figure.axes[1].patches]
     assert len(shares) == 26 and np.isclose(sum(shares), 100)
 
 
 def test_gender_sheet_separates_the_labels(tiny_benchmark: Benchmark, config: Config) -> None:
-    figure = plots.gender_sheet(tiny_benchmark["train"], config, 2)
+    figure = attributes.gender_sheet(tiny_benchmark["train"], config, 2)
     assert len(figure.axes[0].images) == 8
     assert {"label 1\n(male), HQ", "label 0\n(female), HQ"} <= set(texts(figure))
 
@@ -320,21 +322,21 @@ def test_attribute_heads_are_read_from_the_run(
     tiny_benchmark: Benchmark, config: Config, cap: RunFolder
 ) -> None:
     train, query = tiny_benchmark["train"], tiny_benchmark["query"]
-    gender, pose = plots.read_attributes(cap, query, HQ)
+    gender, pose = attributes.read_attributes(cap, query, HQ)
     assert gender.shape == (len(query), 2) and pose.shape == (len(query), config.cap.clusters + 1)
     assert np.allclose(gender.sum(dim=1), 1) and np.allclose(pose.sum(dim=1), 1)
-    table = plots.attribute_table(cap, train, query, tasks.pose_clusters(train, config))
+    table = attributes.attribute_table(cap, train, query, loaders.pose_clusters(train, config))
     assert list(table.index[:2]) == ["train, HQ", "test, HQ"] and len(table) == 5
     assert table["gender guess"].iloc[1] == 0.5  # two of four test people carry either label
     right = (gender.argmax(1).numpy() == query.table["gender"].to_numpy()).mean()
     assert table.loc["test, HQ", "gender"] == right
-    assert len(plots.attribute_figure(table, True).axes) == 2
+    assert len(attributes.attribute_figure(table, True).axes) == 2
 
 
 def test_rows_without_attribute_heads_are_refused(config: Config, cap: RunFolder) -> None:
     import torch
 
-    from rlqkit.training import read_checkpoint
+    from rlqkit.runs.checkpoint import read_checkpoint
 
     state = read_checkpoint(cap.path / "checkpoint.pt")
     state["heads"] = {k: v for k, v in state["heads"].items() if not k.startswith("pose.")}
@@ -342,7 +344,7 @@ def test_rows_without_attribute_heads_are_refused(config: Config, cap: RunFolder
     bare.start(config)
     torch.save(state, bare.path / "checkpoint.pt")
     with pytest.raises(RlqkitError, match="no gender and pose heads"):
-        plots.read_attributes(bare, None, HQ)  # type: ignore[arg-type]
+        attributes.read_attributes(bare, None, HQ)  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------ 06: evaluation
@@ -350,9 +352,9 @@ def test_rows_without_attribute_heads_are_refused(config: Config, cap: RunFolder
 
 def test_one_list_is_judged_by_three_protocols(tiny_benchmark: Benchmark, cap: RunFolder) -> None:
     query, gallery, features = tiny_benchmark["query"], tiny_benchmark["gallery"], cap.features()
-    index = plots.instructive_query(features, query, gallery, 6)
-    searches = plots.searches_by_protocol(features, query, gallery, index)
-    figure = plots.ranked_sheet(query, gallery, index, searches, "title", 6)
+    index = retrieval.instructive_query(features, query, gallery, 6)
+    searches = retrieval.searches_by_protocol(features, query, gallery, index)
+    figure = retrieval.ranked_sheet(query, gallery, index, searches, "title", 6)
     assert [search.label for search in searches] == list(PROTOCOLS)
     assert len(figure.axes[0].images) == 3 * 7
     labels = [[values[index]] for values in query.metric_arrays()]
@@ -362,14 +364,14 @@ def test_one_list_is_judged_by_three_protocols(tiny_benchmark: Benchmark, cap: R
         entries = ranked_list(
             search.distances, labels, Labels(*gallery.metric_arrays()), search.protocol, 6
         )
-        expected += [plots.STATUS_COLOURS[entry.status] for entry in entries]
+        expected += [style.STATUS_COLOURS[entry.status] for entry in entries]
     assert frames(figure) == expected
-    assert sum(t.startswith("junk") for t in texts(figure)) == expected.count(plots.JUNK_COLOUR)
+    assert sum(t.startswith("junk") for t in texts(figure)) == expected.count(style.JUNK_COLOUR)
 
 
 def test_same_query_in_two_qualities(tiny_benchmark: Benchmark, cap: RunFolder) -> None:
     query = tiny_benchmark["query"]
-    searches = plots.searches_by_quality({"CAP": cap}, query, 0, "pixelation")
+    searches = retrieval.searches_by_quality({"CAP": cap}, query, 0, "pixelation")
     assert [search.label for search in searches] == ["CAP\nHQ", "CAP\npixelation"]
     assert min(searches[1].picture.shape[:2]) <= 24 < min(searches[0].picture.shape[:2])
     assert not np.array_equal(searches[0].distances, searches[1].distances)
@@ -386,11 +388,11 @@ def test_query_that_all_runs_answer_best(cap: RunFolder, tmp_path: Path) -> None
         runs[name] = RunFolder(tmp_path / name)
         runs[name].path.mkdir()
         runs[name].save_per_query(table[chosen].iloc[:3].assign(first_hit=hits))
-    assert plots.best_found_by_all(runs) == 1  # query 0 is 9th for b, query 2 is skipped for a
+    assert retrieval.best_found_by_all(runs) == 1  # query 0 is 9th for b, query 2 is skipped for a
 
 
 def test_curves_are_the_metrics_of_the_run(tiny_benchmark: Benchmark, cap: RunFolder) -> None:
-    figure = plots.cmc_figure({"CAP": cap}, tiny_benchmark["query"], tiny_benchmark["gallery"])
+    figure = retrieval.cmc_figure({"CAP": cap}, tiny_benchmark["query"], tiny_benchmark["gallery"])
     assert [axes.get_title()[:2] for axes in figure.axes] == ["HQ", "LQ"]
     metrics = cap.metrics()
     metrics = metrics[metrics["rule"] == "last"].set_index(["query", "gallery", "protocol"])
@@ -403,7 +405,7 @@ def test_curves_are_the_metrics_of_the_run(tiny_benchmark: Benchmark, cap: RunFo
 
 
 def test_histogram_means_are_the_maps_of_the_run(cap: RunFolder) -> None:
-    figure = plots.precision_figure(cap, "CAP", True)
+    figure = retrieval.precision_figure(cap, "CAP", True)
     metrics = cap.metrics()
     metrics = metrics[metrics["rule"] == "last"].set_index(["query", "gallery", "protocol"])
     assert {axes.get_title() for axes in figure.axes} == {*PROTOCOLS, EVERY_IMAGE}

@@ -9,20 +9,33 @@ import pandas as pd
 import pytest
 import torch
 from lightning_fabric import Fabric
+from networks import build_base, build_rlq
 
-from rlqkit import comparison, plots_results, severity, statistics
 from rlqkit.config import Config, ModelConfig, load_profile, with_overrides
-from rlqkit.datasets import Benchmark
-from rlqkit.degradations import KINDS, SMALL_INPUT_SEVERITY, pixelate
+from rlqkit.data.imageset import Benchmark
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ, LQ, MIXED
-from rlqkit.experiment import load_network, run
-from rlqkit.inspection import step_changes
-from rlqkit.metrics import Labels, evaluate_features
-from rlqkit.model import Heads, build_base, build_rlq
-from rlqkit.rows import ROWS
-from rlqkit.runs import RunFolder
-from rlqkit.steps import StepRules, Student, cap_step, tad_step
+from rlqkit.evaluation import severity
+from rlqkit.evaluation.collapse import collapsed_images
+from rlqkit.evaluation.intervals import (
+    CONDITIONS,
+    QUALITIES,
+    clustered_interval,
+    describe_difference,
+    interval_table,
+    select,
+)
+from rlqkit.evaluation.metrics import Labels, chance_rank1, evaluate_features
+from rlqkit.evaluation.protocol import HQ, LQ, MIXED
+from rlqkit.method.degradations import KINDS, SMALL_INPUT_SEVERITY, pixelate
+from rlqkit.method.network import Heads
+from rlqkit.method.rows import ROWS
+from rlqkit.method.steps import StepRules, Student, cap_step, tad_step
+from rlqkit.report import comparison, style
+from rlqkit.report.figures import ablation, collapse, training
+from rlqkit.runs.device import machine
+from rlqkit.runs.experiment import load_network, train_and_evaluate
+from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.inspection import step_changes
 
 IDENTITIES, IMAGES = 40, 6
 
@@ -70,17 +83,15 @@ def whole_table(seed: int, shift: float = 0.0) -> pd.DataFrame:
 
 
 def test_interval_covers_the_known_mean_as_often_as_it_says() -> None:
-    intervals = [
-        statistics.clustered_interval(queries(drawn_hits(seed)), draws=500) for seed in range(300)
-    ]
+    intervals = [clustered_interval(queries(drawn_hits(seed)), draws=500) for seed in range(300)]
     covered = np.mean([one.low <= 0.5 <= one.high for one in intervals])
     assert 0.9 <= covered <= 0.98
 
 
 def test_clustering_widens_the_interval_where_people_are_easy_or_hard_as_a_whole() -> None:
     table = queries(np.repeat(drawn_hits(3)[:, :1], IMAGES, axis=1))  # all or nothing
-    clustered = statistics.clustered_interval(table)
-    alone = statistics.clustered_interval(table.assign(identity=np.arange(len(table))))
+    clustered = clustered_interval(table)
+    alone = clustered_interval(table.assign(identity=np.arange(len(table))))
     ratio = (clustered.high - clustered.low) / (alone.high - alone.low)
     assert ratio == pytest.approx(np.sqrt(IMAGES), rel=0.15)
     assert clustered.estimate == alone.estimate
@@ -89,7 +100,7 @@ def test_clustering_widens_the_interval_where_people_are_easy_or_hard_as_a_whole
 
 def test_identical_rows_differ_by_exactly_nothing() -> None:
     table = queries(drawn_hits(1))
-    found = statistics.clustered_interval(table, table.sample(frac=1, random_state=0))
+    found = clustered_interval(table, table.sample(frac=1, random_state=0))
     assert (found.estimate, found.low, found.high) == (0, 0, 0)
     assert not found.excludes_zero
 
@@ -100,43 +111,43 @@ def test_pairing_finds_a_small_steady_gain_that_separate_intervals_hide() -> Non
     better = hits.copy()
     better[1::2, 0] = True  # one more query of every hard person
     one, two = queries(hits), queries(better)
-    paired = statistics.clustered_interval(two, one)
+    paired = clustered_interval(two, one)
     assert paired.estimate == pytest.approx(0.5 / IMAGES)
     assert paired.excludes_zero and paired.low > 0
-    assert statistics.clustered_interval(one).high > statistics.clustered_interval(two).low
+    assert clustered_interval(one).high > clustered_interval(two).low
 
 
 def test_several_seeds_count_with_their_mean_and_skipped_queries_not_at_all() -> None:
     all_hits, none = np.ones((4, 2), bool), np.zeros((4, 2), bool)
     stacked = pd.concat([queries(all_hits).assign(seed=1), queries(none).assign(seed=2)])
-    found = statistics.clustered_interval(stacked)
+    found = clustered_interval(stacked)
     assert (found.estimate, found.queries) == (0.5, 8)
     skipped = queries(all_hits)
     skipped.loc[0, ["first_hit", "average_precision"]] = [-1, np.nan]
-    found = statistics.clustered_interval(skipped, measure="mAP")
+    found = clustered_interval(skipped, measure="mAP")
     assert (found.estimate, found.queries) == (0.5, 7)
 
 
 def test_rank_k_counts_hits_up_to_rank_k() -> None:
     table = queries(np.eye(4, dtype=bool))  # others are hit at rank 4
-    assert statistics.clustered_interval(table, measure="rank1").estimate == 0.25
-    assert statistics.clustered_interval(table, measure="rank4").estimate == 1.0
+    assert clustered_interval(table, measure="rank1").estimate == 0.25
+    assert clustered_interval(table, measure="rank4").estimate == 1.0
 
 
 def test_select_pools_the_three_degradations() -> None:
     table = whole_table(0)
-    assert set(statistics.select(table, (LQ, HQ, "CC"))["query"]) == set(KINDS)
-    assert len(statistics.select(table, (LQ, HQ, "CC"))) == 3 * IDENTITIES * IMAGES
+    assert set(select(table, (LQ, HQ, "CC"))["query"]) == set(KINDS)
+    assert len(select(table, (LQ, HQ, "CC"))) == 3 * IDENTITIES * IMAGES
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda t: statistics.clustered_interval(t, measure="rank"), '"rank" is unknown'),
-        (lambda t: statistics.clustered_interval(t, t[t["identity"] > 0]), "same test set"),
-        (lambda t: statistics.clustered_interval(t[t["identity"] == 0]), "2 or more"),
-        (lambda t: statistics.select(t, (HQ, HQ, "SC")), "HQ → HQ, SC, rule last"),
-        (lambda t: statistics.interval_table({"base": t}, reference="cal"), '"cal" has no run'),
+        (lambda t: clustered_interval(t, measure="rank"), '"rank" is unknown'),
+        (lambda t: clustered_interval(t, t[t["identity"] > 0]), "same test set"),
+        (lambda t: clustered_interval(t[t["identity"] == 0]), "2 or more"),
+        (lambda t: select(t, (HQ, HQ, "SC")), "HQ → HQ, SC, rule last"),
+        (lambda t: interval_table({"base": t}, reference="cal"), '"cal" has no run'),
     ],
 )
 def test_mistakes_are_named(call, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -146,10 +157,10 @@ def test_mistakes_are_named(call, message: str) -> None:  # type: ignore[no-unty
 
 def test_words_follow_the_interval() -> None:
     line = {"row": "rlq", "condition": "HQ", "estimate": 1.0, "low": 0.2, "high": 2.0}
-    assert "better than base" in statistics.describe_difference(line, "base")
-    assert "can't be told" in statistics.describe_difference(line | {"low": -0.1}, "base")
+    assert "better than base" in describe_difference(line, "base")
+    assert "can't be told" in describe_difference(line | {"low": -0.1}, "base")
     worse = line | {"estimate": -1.0, "low": -2.0, "high": -0.2}
-    assert "WORSE than base" in statistics.describe_difference(worse, "base")
+    assert "WORSE than base" in describe_difference(worse, "base")
 
 
 # ---------------------------------------------------------------------------------- comparison
@@ -164,7 +175,9 @@ def test_chance_is_what_random_features_score(tiny_benchmark: Benchmark) -> None
         q, g = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in features)
         labels = [Labels(*images.metric_arrays()) for images in (query, gallery)]
         scores.append(evaluate_features(q, g, *labels, "CC").rank1)
-    assert comparison.chance_rank1(query, gallery) == pytest.approx(np.mean(scores), abs=0.02)
+    assert chance_rank1(query.metric_arrays(), gallery.metric_arrays(), "CC") == pytest.approx(
+        np.mean(scores), abs=0.02
+    )
 
 
 def test_agreement_is_one_with_oneself_and_told_by_branch() -> None:
@@ -182,7 +195,7 @@ def test_collapsed_images_are_those_beside_other_peoples_lq() -> None:
     hq = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
     lq = np.eye(4, dtype=np.float32)[[2, 0, 2, 3]]  # images 0 and 2 collapse into one point
     labels = Labels(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0]), np.zeros(4, int))
-    found = comparison.collapsed_images(hq, lq, labels)
+    found = collapsed_images(hq, lq, labels)
     assert found[:3].tolist() == [True, False, True]
 
 
@@ -212,7 +225,7 @@ def student_and_batches(rules: StepRules) -> tuple[Student, dict, dict]:
     torch.manual_seed(0)
     model = ModelConfig("resnet10t", "none", (8, 8, 8, 8), 8)
     network = build_rlq(model)
-    branches = ("clothes", "identity", "pose")
+    branches = ("branch1", "branch2", "pose")
     heads = Heads(network.dimensions, 4, 8, branches, pose_clusters=3, gender=True)
     others = [p for name, p in heads.named_parameters() if not name.startswith("clothes.")]
     student = Student(
@@ -282,7 +295,7 @@ def finished(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> C
             "data.identities": 3, "row": "base",
         },
     )  # fmt: skip
-    run(config, progress=False)
+    train_and_evaluate(config, progress=False)
     return config
 
 
@@ -290,14 +303,14 @@ def test_present_runs_are_found_without_weights_and_missing_rows_left_out(finish
     folder = RunFolder.of(finished)
     (folder.path / "weights-last.safetensors").rename(folder.path / "aside")
     try:
-        found = comparison.measured_runs(finished, ("base", "rlq"), train=("base",))
+        found = comparison.measured_runs(finished, ("base", "rlq"))
     finally:
         (folder.path / "aside").rename(folder.path / "weights-last.safetensors")
     assert {row: [f.path for f in folders] for row, folders in found.items()} == {
         "base": [folder.path]
     }
     other = with_overrides(finished, {"training.steps": 3})
-    assert comparison.measured_runs(other, ("base",), train=()) == {}
+    assert comparison.measured_runs(other, ("base",)) == {}
     assert set(comparison.per_query_tables(found)["base"]["seed"]) == {finished.seed}
 
 
@@ -316,14 +329,16 @@ def test_dials_start_at_the_untouched_image(finished: Config, tiny_benchmark: Be
         "tiny", tiny_benchmark.root,
         {name: tiny_benchmark[name].first_identities(3) for name in ("query", "gallery")}, True,
     )  # fmt: skip
-    dials = severity.turn_dials({"base": (folder, network)}, benchmark, finished, 2, 100)
+    dials = severity.turn_dials(
+        {"base": (folder.features(), network)}, benchmark, finished, machine(finished), 2, 100
+    )
     assert len(dials) == 3 * 3
     start = dials[dials["level"] == 0]
     assert start["cosine"].tolist() == pytest.approx([1, 1, 1], abs=1e-4)
     metrics = folder.metrics().query("query == 'HQ' and protocol == 'CC' and rule == 'last'")
     assert start["rank1"].to_numpy() == pytest.approx(metrics["rank1"].item())
     assert (dials.loc[dials["level"] > 0, "cosine"] < 1).all()
-    figure = plots_results.plot_dials(dials, "dials")
+    figure = collapse.plot_dials(dials, "dials")
     assert [axes.get_title() for axes in figure.axes[:3]] == [
         "pixelation",
         "motion blur",
@@ -340,8 +355,8 @@ def tables() -> dict[str, pd.DataFrame]:
 
 
 def test_one_dot_per_row_and_condition(tables: dict[str, pd.DataFrame]) -> None:
-    intervals = statistics.interval_table(tables)
-    axes = plots_results.plot_rank1(intervals, "rank-1").axes[0]
+    intervals = interval_table(tables)
+    axes = ablation.plot_rank1(intervals, "rank-1").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["base", "RLQ", "CAL"]
     dots = [container.lines[0].get_xdata() for container in axes.containers]
     assert [len(d) for d in dots] == [3, 3, 3]
@@ -349,31 +364,29 @@ def test_one_dot_per_row_and_condition(tables: dict[str, pd.DataFrame]) -> None:
 
 
 def test_differences_are_coloured_where_zero_is_excluded(tables: dict[str, pd.DataFrame]) -> None:
-    differences = statistics.interval_table(tables, reference="base")
+    differences = interval_table(tables, reference="base")
     assert differences.query("row == 'rlq'")["excludes_zero"].all()
-    figure = plots_results.plot_differences(differences, "minus base")
+    figure = ablation.plot_differences(differences, "minus base")
     assert len(figure.axes) == 3
-    for axes, condition in zip(figure.axes, statistics.CONDITIONS, strict=True):
+    for axes, condition in zip(figure.axes, CONDITIONS, strict=True):
         colours = {
             line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"
         }
         told = differences.query("condition == @condition")["excludes_zero"].tolist()
-        expected = [
-            plots_results.CONDITION_COLOURS[condition] if t else plots_results.GREY for t in told
-        ]
+        expected = [style.CONDITION_COLOURS[condition] if t else style.GREY for t in told]
         assert [colours[0], colours[1]] == expected
 
 
 def test_bars_of_the_qualities(tables: dict[str, pd.DataFrame]) -> None:
-    intervals = statistics.interval_table({"base": tables["base"]}, statistics.QUALITIES)
+    intervals = interval_table({"base": tables["base"]}, QUALITIES)
     images = [np.zeros((8, 4, 3), np.uint8)] * 4
-    figure = plots_results.plot_qualities(intervals, images, 1.0, "four")
+    figure = ablation.plot_qualities(intervals, images, 1.0, "four")
     heights = [bar.get_height() for bar in figure.axes[-1].patches]
     assert heights == pytest.approx(intervals["estimate"].tolist()) and len(heights) == 4
 
 
 def test_bargain_shows_every_row_once(tables: dict[str, pd.DataFrame]) -> None:
-    figure = plots_results.plot_bargain(statistics.interval_table(tables), "bargain")
+    figure = ablation.plot_bargain(interval_table(tables), "bargain")
     _, labels = figure.axes[0].get_legend_handles_labels()
     assert sorted(labels) == sorted(["base", "RLQ", "CAL", "LQ as good as HQ"])
 
@@ -391,8 +404,8 @@ def history() -> pd.DataFrame:
 
 
 def test_history_has_one_panel_per_family_and_a_segment_per_phase() -> None:
-    figure = plots_results.plot_history(history(), "RLQ", start=5)
-    families = plots_results.families_of(history().columns)
+    figure = training.plot_history(history(), "RLQ", start=5)
+    families = training.families_of(history().columns)
     assert [axes.get_title() for axes in figure.axes] == families
     panel = dict(zip(families, figure.axes, strict=True))["TAD: distillation"]
     segments = panel.collections[0].get_segments()
@@ -400,7 +413,7 @@ def test_history_has_one_panel_per_family_and_a_segment_per_phase() -> None:
 
 
 def test_every_term_of_every_row_has_a_panel() -> None:
-    known = {column for terms in plots_results.FAMILIES.values() for column in terms}
+    known = {column for terms in training.FAMILIES.values() for column in terms}
     assert {term for row in ROWS.values() for term in (*row.terms, *row.tad_terms)} <= known
 
 
@@ -408,7 +421,7 @@ def test_live_picture_draws_every_nth_phase(monkeypatch: pytest.MonkeyPatch) -> 
     shown: list[object] = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     monkeypatch.setattr("IPython.display.clear_output", lambda wait: None)
-    picture = plots_results.LivePicture("rlq", phases=3, every=2)
+    picture = training.LivePicture("rlq", phases=3, every=2)
     for count in (1, 2, 3):
         picture(history().head(count).to_dict("records"))
     assert picture.frames == len(shown) == 2  # the second phase, and the last
@@ -417,10 +430,8 @@ def test_live_picture_draws_every_nth_phase(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_neighbour_shares_fill_the_bar() -> None:
     shares = [0.1, 0.2, 0.3, 0.4]
-    table = pd.DataFrame(
-        [shares, shares[::-1]], columns=list(plots_results.SHARES), index=["a", "b"]
-    )
-    axes = plots_results.plot_neighbour_shares(table, "shares").axes[0]
+    table = pd.DataFrame([shares, shares[::-1]], columns=list(collapse.SHARES), index=["a", "b"])
+    axes = collapse.plot_neighbour_shares(table, "shares").axes[0]
     ends = [bar.get_x() + bar.get_width() for bar in axes.containers[-1]]
     assert ends == pytest.approx([100, 100])
     assert len(axes.containers) == 4
@@ -429,7 +440,7 @@ def test_neighbour_shares_fill_the_bar() -> None:
 def test_examples_are_different_people_cured_first() -> None:
     base, rlq = np.array([1, 0, 1, 1, 0], bool), np.array([1, 0, 0, 0, 1], bool)
     identities = np.array([0, 0, 1, 1, 2])
-    assert plots_results.choose_examples([base, rlq], identities, 3) == [2, 0, 4]
+    assert collapse.choose_examples([base, rlq], identities, 3) == [2, 0, 4]
 
 
 def test_maps_share_axes_and_examples_have_pictures() -> None:
@@ -441,7 +452,7 @@ def test_maps_share_axes_and_examples_have_pictures() -> None:
         for name, size in (("base", 1.0), ("RLQ", 5.0))
     ]
     image = np.zeros((8, 4, 3), np.uint8)
-    figure = plots_results.plot_collapse_maps(maps, range(5), [1, 2], [(image, image)] * 2, "maps")
+    figure = collapse.plot_collapse_maps(maps, range(5), [1, 2], [(image, image)] * 2, "maps")
     top, bottom = figure.subfigs
     assert top.axes[0].get_xlim() == top.axes[1].get_xlim() == top.axes[1].get_ylim()
     assert [axes.get_title() for axes in bottom.axes] == ["A HQ", "A LQ", "B HQ", "B LQ"]
@@ -452,11 +463,11 @@ def test_step_changes_say_what_did_not_move() -> None:
         {"parameters": [1, 1], "gradient": [True, True], "change": [0.02, 0.0],
          "batch_statistics": [False, False]}, index=["stem", "clothes classifier"],
     )  # fmt: skip
-    axes = plots_results.plot_step_changes({"one TAD step": table}).axes[0]
+    axes = training.plot_step_changes({"one TAD step": table}).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [2.0, 0.0]
     assert "not moved, though a gradient arrives" in axes.texts[1].get_text()
 
 
 def test_figures_are_signed_as_synthetic() -> None:
-    figure = plots_results.sign(plots_results.draw_method(), load_profile("smoke"))
+    figure = style.sign(plt.figure(), load_profile("smoke"))
     assert "synthetic" in figure.get_supxlabel()

@@ -21,12 +21,12 @@ from process_worker import STEPS, batches, half, student, take_step
 
 from rlqkit.config import config_hash, load_profile
 from rlqkit.errors import RlqkitError
-from rlqkit.experiment import prepare
-from rlqkit.losses import batch_hard_triplet
-from rlqkit.plan import teacher_config
-from rlqkit.processes import adopt_processes
-from rlqkit.runs import RunFolder
-from rlqkit.training import read_checkpoint
+from rlqkit.method.losses import batch_hard_triplet
+from rlqkit.runs.checkpoint import read_checkpoint
+from rlqkit.runs.device import adopt_processes
+from rlqkit.runs.experiment import prepare, resolve
+from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.plan import teacher_config
 
 TESTS = Path(__file__).parent
 PATIENCE = 240  # seconds; a run takes about 8 on an idle machine
@@ -124,7 +124,7 @@ def test_official_triplet_has_the_gradient_of_the_local_copy(together: Any) -> N
     """Same value as the joined one; gradient by hand: everyone else's features are constants."""
     moved, (cap, _) = student(Fabric(accelerator="cpu", devices=1)), batches()
     moved.train()
-    f2 = moved.network(cap["images"])["identity"]
+    f2 = moved.network(cap["images"])["branch2"]
     parts = []
     for rank in (0, 1):
         rows = torch.arange(16) // 8 == rank
@@ -151,7 +151,7 @@ def test_official_triplet_has_the_gradient_of_the_local_copy(together: Any) -> N
 def test_positives_and_negatives_come_from_both_processes(together: Any) -> None:
     moved, (cap, _) = student(Fabric(accelerator="cpu", devices=1)), batches()
     moved.train()
-    f2 = moved.network(cap["images"])["identity"]
+    f2 = moved.network(cap["images"])["branch2"]
     alone = [batch_hard_triplet(f2.chunk(2)[r], half(cap, r)["identity"]).item() for r in (0, 1)]
     for rank, value in enumerate(alone):
         assert together[0][rank]["triplet clean"]["values"]["triplet"] > value + 1e-3
@@ -187,14 +187,14 @@ def test_number_of_processes_is_part_of_the_run(monkeypatch: pytest.MonkeyPatch)
     assert teacher_config(two).training.processes == 2
     monkeypatch.undo()
     with pytest.raises(RlqkitError, match="processes = 2, but 1 run; start with torchrun"):
-        prepare(two)
+        prepare(resolve(two))
 
 
 def test_official_switch_reaches_the_steps_of_student_and_teacher(tiny_wardrobe: Path) -> None:
     data = {"data.root": str(tiny_wardrobe), "data.external_root": str(tiny_wardrobe)}
     for value, gradient in (("clean", "joined"), ("official", "local")):
         config = load_profile("smoke", {**data, "row": "base", "compat.triplet_gradient": value})
-        assert prepare(config).student.rules.triplet_gradient == gradient
+        assert prepare(resolve(config)).student.rules.triplet_gradient == gradient
         assert teacher_config(config).compat.switch("triplet_gradient") == value
 
 

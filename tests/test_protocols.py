@@ -11,14 +11,26 @@ import pandas as pd
 import pytest
 from published_trees import PRCC_TESTS, labelled, prcc_like, unit
 
-from rlqkit import comparison, datasets, evaluation, experiment, reproduce, statistics, tables
+from rlqkit import main_job
 from rlqkit.config import Config, load_profile, with_overrides
-from rlqkit.datasets import Benchmark, RetrievalTest
-from rlqkit.degradations import KINDS
+from rlqkit.data import registry
+from rlqkit.data.imageset import Benchmark, RetrievalTest
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation import HQ, LQ, MIXED, SINGLE_CONDITIONS, headline, measure, selection_test
-from rlqkit.metrics import chance_rank1, evaluate_features, single_shot_galleries
-from rlqkit.runs import RunFolder
+from rlqkit.evaluation import intervals, protocol
+from rlqkit.evaluation.metrics import chance_rank1, evaluate_features, single_shot_galleries
+from rlqkit.evaluation.protocol import (
+    HQ,
+    LQ,
+    MIXED,
+    QUALITY_PAIRS,
+    headline,
+    measure,
+    selection_test,
+)
+from rlqkit.method.degradations import KINDS
+from rlqkit.report import comparison, tables
+from rlqkit.runs import experiment
+from rlqkit.runs.folder import RunFolder
 
 QUALITIES = (HQ, *KINDS, MIXED)
 
@@ -37,7 +49,7 @@ def hand_made_prcc() -> Benchmark:
     )
 
 
-def random_dump(benchmark: Benchmark, seed: int = 0, size: int = 6) -> evaluation.Features:
+def random_dump(benchmark: Benchmark, seed: int = 0, size: int = 6) -> protocol.Features:
     """Other features for each split and quality, so that a mix-up can't go unseen."""
     rng = np.random.default_rng(seed)
     return {
@@ -99,7 +111,7 @@ def test_prcc_by_hand() -> None:
 def test_both_shots_are_reported_by_name_in_every_quality() -> None:
     benchmark = hand_made_prcc()
     metrics = measure(random_dump(benchmark), benchmark).metrics
-    conditions = [*SINGLE_CONDITIONS, (LQ, HQ)]
+    conditions = [*QUALITY_PAIRS, (LQ, HQ)]
     wanted = {(*c, t.name) for c in conditions for t in PRCC_TESTS}
     found = set(metrics[["query", "gallery", "protocol"]].itertuples(index=False, name=None))
     assert found == wanted and len(metrics) == len(wanted)
@@ -108,7 +120,7 @@ def test_both_shots_are_reported_by_name_in_every_quality() -> None:
     assert list(metrics["protocol"].unique()) == [test.name for test in PRCC_TESTS]
 
 
-@pytest.mark.parametrize("quality", SINGLE_CONDITIONS)
+@pytest.mark.parametrize("quality", QUALITY_PAIRS)
 @pytest.mark.parametrize("test", PRCC_TESTS)
 def test_against_a_loop(test: RetrievalTest, quality: tuple[str, str]) -> None:
     """Each test from the right splits and qualities; single-shot mean and sd over its galleries."""
@@ -168,7 +180,7 @@ def test_last_drops_nothing() -> None:
         found = line(metrics, test.name)
         assert found[["rank1", "mAP"]].tolist() == pytest.approx(by_sorting(q, g, *labels))
         assert found["skipped"] == 0
-    assert headline(benchmark).name == evaluation.headline_name(metrics) == "general"
+    assert headline(benchmark).name == protocol.headline_name(metrics) == "general"
 
 
 def test_deepchange_drops_the_tracklet() -> None:
@@ -218,10 +230,10 @@ def test_features_are_extracted_once(monkeypatch: pytest.MonkeyPatch) -> None:
         calls[split, quality] += 1
         return dump[split, quality]
 
-    monkeypatch.setattr(evaluation, "describe", describe)
+    monkeypatch.setattr(protocol, "describe_images", describe)
     config = load_profile("smoke", {"evaluation.gallery_seed": 9})
     nothing: Any = None
-    evaluated = evaluation.evaluate_network(nothing, benchmark, config, nothing)
+    evaluated = protocol.evaluate_network(nothing, benchmark, config, nothing)
     assert set(calls.values()) == {1}
     queries = {(s, q) for s in ("query_sc", "query_cc") for q in QUALITIES}
     assert set(calls) == queries | {("gallery", HQ), ("gallery", MIXED)}
@@ -247,11 +259,11 @@ def test_selection_figures_are_the_headlines(monkeypatch: pytest.MonkeyPatch) ->
     benchmark = hand_made_prcc()
     dump = random_dump(benchmark, 4)
     monkeypatch.setattr(
-        evaluation, "describe",
+        protocol, "describe_images",
         lambda _, images, quality, *__: dump[images.name.rpartition("/")[2], quality],
     )  # fmt: skip
     test, nothing = selection_test(benchmark, "best_test"), None
-    figures = evaluation.selection_figures(nothing, benchmark, test, nothing, nothing)  # type: ignore[arg-type]
+    figures = protocol.selection_figures(nothing, benchmark, test, nothing, nothing)  # type: ignore[arg-type]
     wanted = line(measure(dump, benchmark).metrics, "CC multi-shot")
     assert figures == {"rank1": wanted["rank1"], "mAP": wanted["mAP"]}
 
@@ -259,13 +271,13 @@ def test_selection_figures_are_the_headlines(monkeypatch: pytest.MonkeyPatch) ->
 def test_conditions_follow_the_headline() -> None:
     benchmark = hand_made_prcc()
     per_query = measure(random_dump(benchmark), benchmark).per_query
-    for query, gallery, _ in statistics.CONDITIONS.values():
-        chosen = statistics.select(per_query, (query, gallery, statistics.HEADLINE))
+    for query, gallery, _ in intervals.CONDITIONS.values():
+        chosen = intervals.select(per_query, (query, gallery, intervals.HEADLINE))
         assert set(chosen["protocol"]) == {"CC multi-shot"}
-    table = statistics.interval_table({"base": per_query})
+    table = intervals.interval_table({"base": per_query})
     assert set(table["test"]) == {"CC multi-shot"}
-    single = statistics.select(per_query, (HQ, HQ, "CC single-shot"))
-    scores = statistics.query_scores(single)
+    single = intervals.select(per_query, (HQ, HQ, "CC single-shot"))
+    scores = intervals.query_scores(single)
     assert len(scores) == 3 and len(single) == 30  # a query counts with its mean over galleries
     assert scores.mean() == pytest.approx(
         line(measure(random_dump(benchmark), benchmark).metrics, "CC single-shot")["rank1"]
@@ -323,9 +335,9 @@ def passed(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Con
     """A paper-profile pass without a validation split: teacher, CAL, RLQ; read only."""
     config = paper_config(tiny_wardrobe, tmp_path_factory.mktemp("results"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(datasets.LOADERS, "prcc", prcc_like)
+        patch.setattr(registry, "load_published", lambda _, root, __: prcc_like(root))
         for row in ("cal", "rlq"):
-            experiment.run(with_overrides(config, {"row": row}), progress=False)
+            experiment.train_and_evaluate(with_overrides(config, {"row": row}), progress=False)
     return config
 
 
@@ -374,7 +386,7 @@ def test_tables_of_the_pass_say_no_result(passed: Config) -> None:
 def test_comparison_takes_the_benchmarks_splits(
     passed: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(datasets.LOADERS, "prcc", prcc_like)
+    monkeypatch.setattr(registry, "load_published", lambda _, root, __: prcc_like(root))
     folder = RunFolder.of(passed)
     found = comparison.describe_queries(folder, "last", passed)
     np.testing.assert_allclose(found, folder.features()["query_cc", HQ], atol=2e-3)
@@ -393,12 +405,12 @@ def test_rule_without_its_split(
     tiny_wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any, says: str
 ) -> None:
     """Refused before anything is trained, in one line that names the way out."""
-    monkeypatch.setitem(datasets.LOADERS, "prcc", prcc_like)
+    monkeypatch.setattr(registry, "load_published", lambda _, root, __: prcc_like(root))
     config = paper_config(tiny_wardrobe, tmp_path, **changes)
     if config.row == "teacher":
         config = with_overrides(config, {"evaluation.selection": ["last", "best_validation"]})
     with pytest.raises(RlqkitError, match="no val_query split") as caught:
-        experiment.run(config, progress=False)
+        experiment.train_and_evaluate(config, progress=False)
     assert says in str(caught.value) and "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("runs/*"))
 
@@ -407,11 +419,11 @@ def test_reproduce_on_a_published_data_set(
     passed: Config, broken_wardrobe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No checksums are asked of it, its settings are said, and the finished runs end in tables."""
-    monkeypatch.setitem(datasets.LOADERS, "prcc", prcc_like)
+    monkeypatch.setattr(registry, "load_published", lambda _, root, __: prcc_like(root))
     (broken_wardrobe / "SHA256SUMS").unlink()
     config = with_overrides(passed, {"data.root": str(broken_wardrobe)})
     said: list[str] = []
-    folder = reproduce.reproduce(config, notebooks=False, say=said.append)
+    folder = main_job.reproduce(config, notebooks=False, say=said.append)
     text = "\n".join(said)
     assert "data set prcc: 96 images\n" in text
     assert "data set wardrobe-v2: 128 images, checksums agree" in text

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from rlqkit.errors import RlqkitError
-from rlqkit.recolouring import (
+from rlqkit.method.recolouring import (
     COLOURS,
     LAST_COLOURS,
     Recolouring,
     colour_code,
     draw_colours,
-    number_of_classes,
+    positive_classes,
     recolour,
     recolour_outfit,
     recoloured_class,
@@ -77,7 +77,9 @@ def test_class_labels_equal_the_golden_ones(case: dict) -> None:
 
 def test_identities_own_disjoint_golden_blocks_of_classes() -> None:
     golden, names = LABELS["classes_of_identities"], list(COLOURS)
-    assert number_of_classes(golden["original"], golden["identities"], names) == golden["all"]
+    how = Recolouring(golden["original"], "wrap", tuple(names))
+    worn = np.zeros((golden["identities"], golden["original"]), dtype=bool)
+    assert positive_classes(worn, how).shape == (golden["identities"], golden["all"])
     for identity, (first, last) in enumerate(golden["recoloured"]):
         labels = {
             recoloured_class(golden["original"], identity, *pair, names)
@@ -90,12 +92,13 @@ def test_identities_own_disjoint_golden_blocks_of_classes() -> None:
 def test_groups_share_classes_and_fill_every_class(colours: dict, groups: int | None) -> None:
     names = list(colours)
     count = groups or len(names)
+    how = Recolouring(10, "wrap", tuple(names), groups)
     labels = {
         recoloured_class(10, identity, *pair, names, groups)
         for identity in range(2)
         for pair in itertools.product(names, names)
     }
-    assert labels == set(range(10, number_of_classes(10, 2, names, groups)))
+    assert labels == set(range(10, positive_classes(np.ones((2, 10), bool), how).shape[1]))
     assert len(labels) == 2 * count**2
 
 
@@ -126,8 +129,8 @@ def test_shirt_is_drawn_first_and_uniformly_over_sorted_names() -> None:
         (lambda: recolour(IMAGE / 255, SHIRT, TROUSERS, "red", "red"), "float64"),
         (lambda: recolour_outfit(IMAGE, SHIRT + 1, "red"), "outfit mask"),
         (lambda: colour_code("black", "red", list(LAST_COLOURS)), "black"),
-        (lambda: number_of_classes(1, 1, list(COLOURS), 10), "colour_groups"),
-        (lambda: number_of_classes(1, 1, list(COLOURS), 0), "colour_groups"),
+        (lambda: Recolouring(1, "wrap", tuple(COLOURS), 10), "colour_groups"),
+        (lambda: Recolouring(1, "wrap", tuple(COLOURS), 0), "colour_groups"),
         (lambda: Recolouring(4, "wrap", colours=("red", "red")), "twice"),
         (lambda: Recolouring(4, "wrap", colours=("mauve",)), "mauve"),
     ],

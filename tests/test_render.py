@@ -15,22 +15,42 @@ from PIL import Image
 pytest.importorskip("numba", reason="comes with rlqkit[render]")
 
 from rlqkit.errors import RlqkitError  # noqa: E402
-from rlqkit.render import generate  # noqa: E402
-from rlqkit.render.camera import look_at, person_crop, target_camera  # noqa: E402
-from rlqkit.render.extras import require  # noqa: E402
-from rlqkit.render.gait import leg_angles, pose_angles, rotation  # noqa: E402
-from rlqkit.render.mesh import (  # noqa: E402
-    grid_faces,
-    hull_radii,
-    rounded_box,
-    skin,
-    vertex_normals,
+from wardrobe.render import generate  # noqa: E402
+from wardrobe.render.camera import (
+    look_at,
+    person_crop,
+    target_camera,  # noqa: E402
 )
-from rlqkit.render.people import ADULT_AGE, FEMALE, MALE, sample_identity  # noqa: E402
-from rlqkit.render.raster import interpolate, rasterise  # noqa: E402
-from rlqkit.render.renderer import majority_labels, visible_joints  # noqa: E402
-from rlqkit.render.sheets import contact_sheet, mask_path  # noqa: E402
-from rlqkit.render.wardrobe import SKIRTS, SharedWardrobe, own_outfit  # noqa: E402
+from wardrobe.render.extras import require  # noqa: E402
+from wardrobe.render.gait import (
+    leg_angles,
+    pose_angles,
+    rotation,  # noqa: E402
+)
+from wardrobe.render.mesh import grid_faces, hull_radii, rounded_box, skin, vertex_normals
+from wardrobe.render.people import (
+    ADULT_AGE,
+    FEMALE,
+    MALE,
+    sample_identity,  # noqa: E402
+)
+from wardrobe.render.raster import (
+    interpolate,
+    rasterise,  # noqa: E402
+)
+from wardrobe.render.renderer import (
+    majority_labels,
+    visible_joints,  # noqa: E402
+)
+from wardrobe.render.sheets import (
+    contact_sheet,
+    mask_path,  # noqa: E402
+)
+from wardrobe.render.wardrobe import (
+    SKIRTS,
+    SharedWardrobe,
+    own_outfit,  # noqa: E402
+)
 
 SHIPPED = Path(__file__).parents[1] / "data" / "wardrobe-v2"
 SEED = 41

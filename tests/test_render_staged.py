@@ -13,20 +13,43 @@ import pytest
 
 pytest.importorskip("numba", reason="comes with rlqkit[render]")
 
-from rlqkit import datasets  # noqa: E402
 from rlqkit.cli import _render_spec, main  # noqa: E402
+from rlqkit.data import registry  # noqa: E402
 from rlqkit.errors import RlqkitError  # noqa: E402
-from rlqkit.render import generate  # noqa: E402
-from rlqkit.render.backdrop import ABOVE, FAR, GROUND, SIDE, _hits, draw_backdrop  # noqa: E402
-from rlqkit.render.camera import Crop, external_camera, look_at, target_camera  # noqa: E402
-from rlqkit.render.custom import custom_spec, parse_heights, spec_from_settings  # noqa: E402
-from rlqkit.render.lighting import shadow_map  # noqa: E402
-from rlqkit.render.people import FEMALE, sample_identity  # noqa: E402
-from rlqkit.render.raster import rasterise  # noqa: E402
-from rlqkit.render.renderer import _hidden_share  # noqa: E402
-from rlqkit.render.staging import OCCLUDERS, across, set_stage  # noqa: E402
-from rlqkit.render.streams import wave_noise  # noqa: E402
-from rlqkit.render.surroundings import (  # noqa: E402
+from wardrobe.render import generate  # noqa: E402
+from wardrobe.render.backdrop import (
+    ABOVE,
+    FAR,
+    GROUND,
+    SIDE,
+    _hits,
+    draw_backdrop,  # noqa: E402
+)
+from wardrobe.render.camera import (
+    Crop,
+    external_camera,
+    look_at,
+    target_camera,  # noqa: E402
+)
+from wardrobe.render.custom import (
+    custom_spec,
+    parse_heights,
+    spec_from_settings,  # noqa: E402
+)
+from wardrobe.render.lighting import shadow_map  # noqa: E402
+from wardrobe.render.people import (
+    FEMALE,
+    sample_identity,  # noqa: E402
+)
+from wardrobe.render.raster import rasterise  # noqa: E402
+from wardrobe.render.renderer import _hidden_share  # noqa: E402
+from wardrobe.render.staging import (
+    OCCLUDERS,
+    across,
+    set_stage,  # noqa: E402
+)
+from wardrobe.render.streams import wave_noise  # noqa: E402
+from wardrobe.render.surroundings import (
     WEATHER_CHANCES,
     Spot,
     ground_albedo,
@@ -34,9 +57,21 @@ from rlqkit.render.surroundings import (  # noqa: E402
     sample_spot,
     sample_surroundings,
 )
-from rlqkit.render.things import box, build, cylinder, merge  # noqa: E402
-from rlqkit.render.verify import Redrawn, draw_again, other_versions  # noqa: E402
-from rlqkit.render.wardrobe import clearly_dressed, own_outfit  # noqa: E402
+from wardrobe.render.things import (
+    box,
+    build,
+    cylinder,
+    merge,  # noqa: E402
+)
+from wardrobe.render.verify import (
+    Redrawn,
+    draw_again,
+    other_versions,  # noqa: E402
+)
+from wardrobe.render.wardrobe import (
+    clearly_dressed,
+    own_outfit,  # noqa: E402
+)
 
 SEED = 41
 SPEC = generate.WARDROBE_V2
@@ -330,7 +365,7 @@ def test_records_become_a_folder_that_loads(
         _fake_draw(tmp_path, spec, number)
     generate.render_dataset(tmp_path, spec)  # nothing is left to draw: no body model is needed
     assert not (tmp_path / ".render").exists()
-    benchmark = datasets.load(spec.name, tmp_path, verify=True)
+    benchmark = registry.load(spec.name, tmp_path, verify=True)
     assert {name: len(images) for name, images in benchmark.sets.items()} == {
         "train": 12, "val_query": 8, "val_gallery": 8, "query": 8, "gallery": 8, "external": 8,
     }  # fmt: skip

@@ -14,10 +14,11 @@ import pytest
 import torch
 from command_line import rlqkit, smoke_options
 
-from rlqkit import experiment, training
 from rlqkit.errors import RlqkitError
-from rlqkit.runs import RunFolder
-from rlqkit.training import read_checkpoint, write_checkpoint
+from rlqkit.method import training
+from rlqkit.runs import checkpoint, experiment
+from rlqkit.runs.checkpoint import read_checkpoint, write_checkpoint
+from rlqkit.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = {
@@ -271,7 +272,7 @@ def test_random_states_are_kept(short: list[str], tmp_path: Path) -> None:
     state = read_checkpoint(only_run(tmp_path / "results", "base").path / "checkpoint.pt")
     drawn = []
     for _ in range(2):
-        training._restore_random_states(state["random"])
+        checkpoint.restore_random_states(state["random"])
         drawn.append((torch.rand(3).tolist(), np.random.rand(3).tolist()))
         torch.rand(5)
     assert drawn[0] == drawn[1]

@@ -8,12 +8,13 @@ import pytest
 
 from rlqkit.config import Config, TrainingConfig, load_profile, with_overrides
 from rlqkit.errors import RlqkitError
-from rlqkit.experiment import branches_of, prepare, use_threads
-from rlqkit.plan import planned_runs, teacher_config
-from rlqkit.rows import ROWS, TEACHER, find_row
-from rlqkit.runs import run_id
-from rlqkit.steps import CAP_TERMS, TAD_TERMS
-from rlqkit.training import PlannedPhase, plan_phases
+from rlqkit.method.rows import ROWS, TEACHER, find_row
+from rlqkit.method.steps import CAP_TERMS, TAD_TERMS
+from rlqkit.method.training import PlannedPhase, plan_phases
+from rlqkit.runs.device import use_threads
+from rlqkit.runs.experiment import prepare, resolve
+from rlqkit.runs.folder import run_id
+from rlqkit.runs.plan import planned_runs, teacher_config
 
 IDENTITY = {"identity_1", "identity_2", "agreement", "triplet", "clothes_adversarial"}
 POSE, GENDER = {"pose", "disentangling"}, {"gender"}
@@ -69,9 +70,9 @@ def test_unknown_row() -> None:
 
 
 def test_branches() -> None:
-    assert branches_of(ROWS["cal"]) == ("clothes",)
-    assert branches_of(ROWS["base"]) == ("clothes", "identity")
-    assert branches_of(ROWS["rlq"]) == ("clothes", "identity", "pose")
+    assert ROWS["cal"].branch_names == ("branch1",)
+    assert ROWS["base"].branch_names == ("branch1", "branch2")
+    assert ROWS["rlq"].branch_names == ("branch1", "branch2", "pose")
 
 
 # ------------------------------------------------------------------------------- equal steps
@@ -88,7 +89,7 @@ def smoke(tiny_wardrobe: Path, tmp_path: Path) -> Config:
 
 def test_rows_are_compared_at_equal_optimiser_steps(smoke: Config) -> None:
     for row in ROWS:
-        training = prepare(with_overrides(smoke, {"row": row}))
+        training = prepare(resolve(with_overrides(smoke, {"row": row})))
         assert training.total_steps == smoke.training.steps, row
         kinds = {phase.kind for phase in training.phases}
         assert kinds == ({"tad", "cap"} if ROWS[row].uses_tad else {"cap"}), row
@@ -125,7 +126,7 @@ def check_order(phases: list[PlannedPhase], cap: int, tad: int) -> None:
 
 def test_history_counts_what_the_plan_says(smoke: Config) -> None:
     """Steps and images of each phase; recoloured copies and LQ copies count as images."""
-    training = prepare(with_overrides(smoke, {"row": "base", "training.steps": 4}))
+    training = prepare(resolve(with_overrides(smoke, {"row": "base", "training.steps": 4})))
     history = training.run(progress=False)
     assert [(r["epoch"], r["phase"], r["steps"]) for r in history] == [(0, "cap", 3), (1, "cap", 4)]
     assert [r["images"] for r in history] == [3 * 2 * 16, 2 * 16]
@@ -200,6 +201,6 @@ def test_a_row_is_all_that_a_new_ablation_needs(
 ) -> None:
     """Two terms by name, nothing else: it trains, and only those terms are in its total."""
     monkeypatch.setitem(ROWS, "mine", replace(ROWS["base"], name="mine", terms=("identity_2",)))
-    training = prepare(with_overrides(smoke, {"row": "mine", "training.steps": 1}))
+    training = prepare(resolve(with_overrides(smoke, {"row": "mine", "training.steps": 1})))
     (record,) = training.run(progress=False)
     assert record["total"] == record["identity_2"]

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlqkit import runs, tables
 from rlqkit.config import Config, load_profile, to_dict, with_overrides
 from rlqkit.errors import RlqkitError
-from rlqkit.experiment import load_network, run
-from rlqkit.runs import RunFolder, collect_metrics, environment, find_runs, profile_folder
+from rlqkit.report import tables
+from rlqkit.runs.environment import environment
+from rlqkit.runs.experiment import load_network, train_and_evaluate
+from rlqkit.runs.folder import RunFolder, collect_metrics, find_runs, profile_folder
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,9 @@ def config(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Con
     config = load_profile("smoke", changes)
     for row in ("cal", "base"):
         for seed in (1, 2):
-            run(with_overrides(config, {"row": row, "seed": seed}), progress=False)
+            train_and_evaluate(with_overrides(config, {"row": row, "seed": seed}), progress=False)
     # another configuration in the same folder, which no table may mix in
-    run(with_overrides(config, {"row": "base", "training.steps": 9}), progress=False)
+    train_and_evaluate(with_overrides(config, {"row": "base", "training.steps": 9}), progress=False)
     return config
 
 
@@ -126,7 +127,7 @@ def test_writing_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ):
         before = (tmp_path / name).read_bytes()
         with monkeypatch.context() as patch:
-            patch.setattr(runs.os, "replace", fail)
+            patch.setattr(folder.os, "replace", fail)
             with pytest.raises(OSError, match="plug"):
                 write()
         assert (tmp_path / name).read_bytes() == before

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rlqkit.errors import RlqkitError
+from rlqkit.method.sampling import Draw, IdentitySampler, ShuffleSampler
 from rlqkit.randomness import STREAMS, SeedPolicy, generator
-from rlqkit.sampling import Draw, IdentitySampler, ShuffleSampler
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "sampler.json").read_text())
 IDENTITIES = np.repeat(np.arange(len(GOLDEN["counts_per_identity"])), GOLDEN["counts_per_identity"])

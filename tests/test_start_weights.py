@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from networks import build_base, build_rlq
 from safetensors.torch import load_file, save_file
 
-from rlqkit import model
 from rlqkit.config import ModelConfig, load_profile
 from rlqkit.config import load_file as load_config
-from rlqkit.datasets import verify_checksums
 from rlqkit.errors import RlqkitError
-from rlqkit.model import START_WEIGHTS, backbone_state, build_base, build_rlq
-from rlqkit.render.generate import SPECS
+from rlqkit.files import verify_checksums
+from rlqkit.method.network import backbone_state
+from rlqkit.runs import backbone
+from rlqkit.runs.backbone import START_WEIGHTS
+from wardrobe.render.generate import SPECS
 
 QUICK = load_profile("quick").model
 TINY = ModelConfig(
@@ -36,7 +38,7 @@ def test_every_branch_of_a_small_network_starts_from_them(profile: str) -> None:
     assert START_WEIGHTS[config.weights].stem == profile
     shipped = load_file(START_WEIGHTS[config.weights])
     network = build_rlq(config)
-    for branch in ("clothes", "identity"):
+    for branch in ("branch1", "branch2"):
         state = backbone_state(network, branch)  # type: ignore[arg-type]
         assert state.keys() == shipped.keys()
         assert all(torch.equal(state[k], v.to(state[k].dtype)) for k, v in shipped.items())
@@ -63,7 +65,7 @@ def test_a_changed_byte_is_an_error_that_says_which(
     content = bytearray(copy.read_bytes())
     content[-1] ^= 1
     copy.write_bytes(content)
-    monkeypatch.setitem(model.START_WEIGHTS, QUICK.weights, copy)
+    monkeypatch.setitem(backbone.START_WEIGHTS, QUICK.weights, copy)
     with pytest.raises(RlqkitError, match=f"{shipped.name} has changed"):
         build_base(QUICK)
 
@@ -75,12 +77,12 @@ def test_a_network_started_from_an_export_equals_the_exported_branch(
     config = replace(TINY, share_through=share_through)
     trained = build_base(config)
     with torch.no_grad():
-        for parameter in trained.branches["identity"].parameters():
+        for parameter in trained.branches["branch2"].parameters():
             parameter.add_(0.5)  # the branches differ now
     file = tmp_path / "start.safetensors"
     save_file(backbone_state(trained), file)
     started = build_base(replace(config, weights=str(file)))
-    for branch in ("clothes", "identity"):
+    for branch in ("branch1", "branch2"):
         found = backbone_state(started, branch)  # type: ignore[arg-type]
         assert all(torch.equal(found[k], v) for k, v in backbone_state(trained).items())
 

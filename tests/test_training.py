@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from networks import build_base
 from torch import Tensor, nn
 
 from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.data.loaders import degradation_mix
 from rlqkit.errors import RlqkitError
-from rlqkit.experiment import branches_of, prepare, use_threads
-from rlqkit.losses import KL_TEMPERATURE, KL_WEIGHT, feature_mse, logit_kl
-from rlqkit.model import Network
-from rlqkit.rows import ROWS, TAD_TERMS
-from rlqkit.steps import Student, cap_step, tad_step
-from rlqkit.tasks import degradation_mix
-from rlqkit.training import Training, seed_everything
+from rlqkit.method.losses import KL_TEMPERATURE, KL_WEIGHT, feature_mse, logit_kl
+from rlqkit.method.rows import ROWS, TAD_TERMS
+from rlqkit.method.steps import Student, cap_step, tad_step
+from rlqkit.method.training import Training
+from rlqkit.runs.device import use_threads
+from rlqkit.runs.experiment import prepare, resolve
+from rlqkit.runs.student import seed_everything
 
 SWITCHES = (
     "worker_seeds", "external_order", "kl_reduction", "lq_thresholds", "mask_overlap", "zero_grad",
@@ -38,8 +40,8 @@ def make_training(config: Config, **changes: Any) -> Training:
     """A training without a folder; the teacher is an untrained network, always the same."""
     config = with_overrides(config, {k.replace("__", "."): v for k, v in changes.items()})
     seed_everything(99)
-    teacher = Network(config.model, branches_of(ROWS["base"])).eval().requires_grad_(False)
-    return prepare(config, teacher=teacher if ROWS[config.row].uses_tad else None)
+    teacher = build_base(config.model).eval().requires_grad_(False)
+    return prepare(resolve(config), teacher if ROWS[config.row].uses_tad else None)
 
 
 def weights(training: Training) -> Weights:
@@ -66,7 +68,7 @@ def losses_of(training: Training) -> list[dict[str, Any]]:
 def first_batch(training: Training, kind: str, epoch: int = 0) -> dict[str, Tensor]:
     task = training.target if kind == "cap" else training.external
     assert task is not None
-    return next(iter(task.loader(epoch, training.config)))
+    return next(iter(task.loader(epoch)))
 
 
 def tad(training: Training, batch: dict[str, Tensor] | None = None) -> dict[str, float]:
@@ -142,7 +144,7 @@ def views_of(training: Training, kind: str, epoch: int) -> dict[int, list[Tensor
     task = training.target if kind == "cap" else training.external
     assert task is not None
     found: dict[int, list[Tensor]] = {}
-    for batch in task.loader(epoch, training.config):
+    for batch in task.loader(epoch):
         stacks = [batch["images"]] if kind == "cap" else [batch["hq"], batch["lq"]]
         for stack in stacks:
             for index, view in zip(batch["index"].tolist(), stack, strict=True):
@@ -357,12 +359,12 @@ def test_tad_terms_are_the_paper(smoke: Config) -> None:
     with torch.no_grad():
         taught = training.teacher(batch["hq"])
         f = network(torch.cat([batch["hq"], batch["lq"]]))
-        f1, f2 = f["clothes"].chunk(2), f["identity"].chunk(2)
+        f1, f2 = f["branch1"].chunk(2), f["branch2"].chunk(2)
         wanted = {
-            "distil_hq_1": feature_mse(taught["clothes"], f1[0]),
-            "distil_lq_1": feature_mse(taught["clothes"], f1[1]),
-            "distil_hq_2": feature_mse(taught["identity"], f2[0]),
-            "distil_lq_2": feature_mse(taught["identity"], f2[1]),
+            "distil_hq_1": feature_mse(taught["branch1"], f1[0]),
+            "distil_lq_1": feature_mse(taught["branch1"], f1[1]),
+            "distil_hq_2": feature_mse(taught["branch2"], f2[0]),
+            "distil_lq_2": feature_mse(taught["branch2"], f2[1]),
         }
         for name, head, (hq, lq) in (
             ("self_identity_2", heads.identity_2, f2),
@@ -457,8 +459,8 @@ def test_attribute_gradients_reach_their_branches(smoke: Config) -> None:
             if any(has_gradient(p) for p in branch.parameters())
         }
     assert reached == {
-        "gender": {"identity"}, "pose": {"pose"}, "disentangling": {"identity", "pose"},
-        "identity_1": {"clothes"}, "triplet": {"identity"},
+        "gender": {"branch2"}, "pose": {"pose"}, "disentangling": {"branch2", "pose"},
+        "identity_1": {"branch1"}, "triplet": {"branch2"},
     }  # fmt: skip
 
 

@@ -1,0 +1,156 @@
+"""Profiles, files and overrides: every way by which values reach the tree, and the hash of a run.
+
+A profile is a TOML file in ``rlqkit/profiles``; it must name every field that it changes and may
+name nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rlqkit.config.schema import NOT_HASHED, PROFILES, Config, DataConfig
+from rlqkit.config.strict import build, hint, listed
+from rlqkit.errors import RlqkitError
+
+
+def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
+    """The configuration of a profile, with dotted overrides such as ``{"training.steps": 10}``.
+
+    The paper profile also takes the settings of its target data set, see
+    :func:`dataset_settings`; an override wins over both.
+
+    Raises:
+        RlqkitError: unknown profile, unknown key, wrong type or impossible value.
+    """
+    if name not in PROFILES:
+        raise RlqkitError(
+            f'no profile "{name}"{hint(name, PROFILES)}; there are {listed(PROFILES)}'
+        )
+    text = (resources.files("rlqkit") / "profiles" / f"{name}.toml").read_text(encoding="utf-8")
+    values = tomllib.loads(text)
+    values["profile"] = name
+    wanted = _merge(values, overrides or {}).get("data", {})
+    if name == "paper" and isinstance(wanted, dict):
+        dataset = wanted.get("dataset", DataConfig.dataset)
+        values = _deep_update(values, dataset_settings(dataset).get("set", {}))
+    return build(_merge(values, overrides or {}))
+
+
+def dataset_settings(dataset: str) -> dict[str, Any]:
+    """What the library knows of a published data set; {} for any other.
+
+    Returns:
+        ``set`` (configuration sections that the paper profile takes over), ``why`` (sentences for
+        the reader).
+    """
+    table = tomllib.loads(
+        (resources.files("rlqkit") / "profiles" / "paper_datasets.toml").read_text("utf-8")
+    )
+    found: dict[str, Any] = table.get(dataset, {}) if isinstance(dataset, str) else {}
+    return found
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys: {"training": {"steps": 10}} → {"training.steps": 10}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def load_file(
+    path: Path, overrides: dict[str, Any] | None = None, profile: str | None = None
+) -> Config:
+    """The configuration in a TOML file, on top of a profile if one is named here or in the file.
+
+    Raises:
+        RlqkitError: no such file, no TOML, or as :func:`load_profile`.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RlqkitError(
+            f"configuration {path} can't be read ({error.strerror}); give an existing TOML file"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RlqkitError(f"configuration {path} is not valid TOML: {error}") from None
+    if profile:
+        values["profile"] = profile
+    start: dict[str, Any] = {}
+    if "profile" in values:
+        data = _merge(values, overrides or {}).get("data")
+        named = data.get("dataset") if isinstance(data, dict) else None
+        dataset = {"data.dataset": named} if isinstance(named, str) else None
+        start = to_dict(load_profile(str(values["profile"]), dataset))
+    return build(_merge(_deep_update(start, values), overrides or {}))
+
+
+def with_overrides(config: Config, overrides: dict[str, Any]) -> Config:
+    """A copy of ``config`` with dotted keys replaced, as strict as loading it."""
+    return build(_merge(to_dict(config), overrides))
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Reads ``training.steps=10`` of the command line; the value is TOML, or a bare word."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RlqkitError(f'"{text}" is no override; write key=value, such as training.steps=100')
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The tree as plain values, tuples as lists: what config.json holds."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """The inverse of :func:`to_dict`, as strict as a profile."""
+    return build(values)
+
+
+def config_hash(config: Config) -> str:
+    """Eight hexadecimal digits over everything that can change the numbers of a run."""
+    values = to_dict(config)
+    for section, names in NOT_HASHED.items():
+        if names is None:
+            values.pop(section)
+        else:
+            for name in names:
+                values[section].pop(name)
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in overrides.items():
+        section = nested
+        *parents, last = key.split(".")
+        for name in parents:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise RlqkitError(f"configuration key {name} is a section, not a value")
+        section[last] = value
+    return _deep_update(values, nested)
+
+
+def _deep_update(values: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in new.items():
+        old = merged.get(key)
+        both = isinstance(value, dict) and isinstance(old, dict)
+        merged[key] = _deep_update(old, value) if both else value  # type: ignore[arg-type]
+    return merged

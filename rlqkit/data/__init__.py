@@ -1,0 +1,1 @@
+"""From folders to batches: image sets, loaders, checks and exports."""

@@ -1,0 +1,1 @@
+"""Label files and masks that lie beside a published data set."""

@@ -1,0 +1,49 @@
+"""From images to descriptors: the image and its mirror, summed and normalised."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from rlqkit.config import Config
+from rlqkit.data.torch_sets import EvaluationImages
+from rlqkit.evaluation.metrics import flip_descriptor
+from rlqkit.method.network import Network
+
+
+def extract_descriptors(
+    network: Network,
+    images: EvaluationImages,
+    fabric: Fabric,
+    config: Config,
+) -> NDArray[np.float32]:
+    """Test descriptors of a data set, in its order.
+
+    Args:
+        network: put into eval mode for the extraction, then back into the mode it was in.
+        images: what to describe, already degraded where it should be.
+        fabric: device and precision.
+        config: images of a forward pass, processes that prepare them, their memory layout.
+
+    Returns:
+        (n, D) float32, rows of norm 1, D over all descriptor branches.
+    """
+    was_training = network.training
+    network.eval()
+    layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
+    parts = []
+    loader: DataLoader[dict[str, Tensor]] = DataLoader(
+        images, batch_size=config.evaluation.batch, num_workers=config.data.workers
+    )
+    with torch.inference_mode(), fabric.autocast():
+        for items in loader:
+            x = items["images"].to(fabric.device, memory_format=layout)
+            plain, mirrored = network.descriptor(x), network.descriptor(x.flip(3))
+            parts.append(flip_descriptor(plain.float(), mirrored.float()).cpu())
+    network.train(was_training)
+    descriptors: NDArray[np.float32] = torch.cat(parts).numpy()
+    return descriptors

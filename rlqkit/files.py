@@ -1,0 +1,98 @@
+"""Files: one atomic writer, one digest, and folders that are checked against SHA256SUMS."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rlqkit.errors import RlqkitError
+
+
+@contextmanager
+def atomically(file: Path, durable: bool = False, shared: bool = False) -> Iterator[Path]:
+    """A temporary path beside ``file`` to write to, which then takes its place, whole.
+
+    A kill or a full disk at any moment leaves the old file or the new one. With `durable` that
+    holds for a power cut too, at the price of waiting for the disk; `shared` is for files that
+    several processes may write at a time, each by way of a temporary file of its own.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    own = f".{os.getpid()}" if shared else ""
+    temporary = file.with_name(f"{file.name}{own}.partial")
+    yield temporary
+    if durable:
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+    os.replace(temporary, file)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes JSON atomically."""
+    with atomically(file) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+RENEW = "restore the folder as it was shipped (git checkout -- data)"
+
+
+def verify_checksums(root: Path) -> list[str]:
+    """Compare every file below `root` (but hidden ones) with its SHA256SUMS.
+
+    Returns:
+        What is wrong, one line a file ("images/train/x.webp has changed"); empty if nothing is.
+
+    Raises:
+        RlqkitError: there is no SHA256SUMS, or a line of it isn't "<64 hex digits>  <file>".
+    """
+    return [f"{file} {problem}" for file, problem in changed_files(root).items()]
+
+
+def require_checksums(root: Path) -> None:
+    """Raise RlqkitError naming the first file below `root` that isn't what SHA256SUMS says."""
+    problems = verify_checksums(root)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise RlqkitError(f"{root}: {problems[0]}{more}: {RENEW}")
+
+
+def changed_files(root: Path) -> dict[str, str]:
+    """What is wrong with each file that isn't what SHA256SUMS says, sorted by file."""
+    expected = _read_checksums(root)
+    present = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("[!.]*")
+        if path.is_file() and path != root / "SHA256SUMS"
+    }
+    problems = {}
+    for file in sorted(expected.keys() | present):
+        if file not in present:
+            problems[file] = "is missing"
+        elif file not in expected:
+            problems[file] = "is not listed in SHA256SUMS"
+        elif digest(root / file) != expected[file]:
+            problems[file] = "has changed"
+    return problems
+
+
+def _read_checksums(root: Path) -> dict[str, str]:
+    path = root / "SHA256SUMS"
+    if not path.is_file():
+        raise RlqkitError(f"data set folder {root} has no SHA256SUMS: {RENEW}")
+    sums = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        sha256, file = line[:64], line[66:].removeprefix("./")
+        if line[64:66] not in ("  ", " *") or set(sha256) - set("0123456789abcdef") or not file:
+            raise RlqkitError(f"{path}: line {number} is not '<sha256>  <file>': {RENEW}")
+        sums[file] = sha256
+    return sums

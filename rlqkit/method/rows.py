@@ -1,0 +1,118 @@
+"""The rows of the ablation, as data: a row is a list of named loss terms and a few switches.
+
+The terms are functions in ``steps``; a new row needs an entry here and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rlqkit.errors import RlqkitError
+
+Branch = Literal["branch1", "branch2", "pose"]
+"""The branches of the network, as the paper's figure numbers them."""
+
+BASE_TERMS = ("identity_1", "identity_2", "agreement", "triplet", "clothes_adversarial")
+POSE_TERMS = ("pose", "disentangling")
+GENDER_TERMS = ("gender",)
+TAD_TERMS = (
+    "distil_hq_1", "distil_lq_1", "distil_hq_2", "distil_lq_2",
+    "self_identity_2", "self_identity_1", "self_clothes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the ablation table.
+
+    Attributes:
+        name: key on the command line and in run folders.
+        title: how tables and figures call it.
+        terms: loss terms of a step on the target set (a base or CAP step).
+        tad_terms: loss terms of a step on the external set; empty = no TAD epochs.
+        branches: 1 (vanilla CAL) or 2; the pose branch comes with the term ``pose``.
+        recolour: whether each target image comes with a recoloured copy.
+        lq_augmentation: chance that a target image is degraded before anything else.
+        external: whether the row trains on the external set (the teacher).
+        explanation: what the row shows, for the reader of the table.
+    """
+
+    name: str
+    title: str
+    terms: tuple[str, ...]
+    tad_terms: tuple[str, ...] = ()
+    branches: int = 2
+    recolour: bool = True
+    lq_augmentation: float = 0.0
+    external: bool = False
+    explanation: str = ""
+
+    @property
+    def branch_names(self) -> tuple[Branch, ...]:
+        """Branches of the row's network, in the order of its descriptor."""
+        if self.branches == 1:
+            return ("branch1",)
+        return ("branch1", "branch2", "pose") if self.uses_pose else ("branch1", "branch2")
+
+    @property
+    def uses_pose(self) -> bool:
+        """Whether the row needs pose clusters and the pose branch."""
+        return "pose" in self.terms
+
+    @property
+    def uses_gender(self) -> bool:
+        """Whether the row needs gender labels and the gender head."""
+        return "gender" in self.terms
+
+    @property
+    def uses_tad(self) -> bool:
+        """Whether TAD epochs alternate with the epochs on the target set."""
+        return bool(self.tad_terms)
+
+
+TEACHER = Row(
+    "teacher", "teacher (external set)", BASE_TERMS, recolour=False, external=True,
+    explanation="Base model trained on the external set; frozen, it teaches TAD.",
+)  # fmt: skip
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row("cal", "CAL", ("identity_1", "clothes_adversarial"), branches=1, recolour=False,
+            explanation="One branch, clothes-adversarial loss only: the method RLQ starts from."),
+        Row("base-plain", "base, no recolouring", BASE_TERMS, recolour=False,
+            explanation="Both branches, images as they are."),
+        Row("base", "base", BASE_TERMS,
+            explanation="Both branches and recoloured copies: the model CAP and TAD build on."),
+        Row("gender", "base + gender", BASE_TERMS + GENDER_TERMS,
+            explanation="Half of CAP: the gender head alone."),
+        Row("pose", "base + pose", BASE_TERMS + POSE_TERMS,
+            explanation="Half of CAP: pose branch and disentangling."),
+        Row("cap", "CAP", BASE_TERMS + POSE_TERMS + GENDER_TERMS,
+            explanation="Both coarse attributes."),
+        Row("tad", "TAD", BASE_TERMS, TAD_TERMS,
+            explanation="Base model with TAD epochs between."),
+        Row("tad-gender", "TAD + gender", BASE_TERMS + GENDER_TERMS, TAD_TERMS,
+            explanation="TAD with the gender half of CAP."),
+        Row("tad-pose", "TAD + pose", BASE_TERMS + POSE_TERMS, TAD_TERMS,
+            explanation="TAD with the pose half of CAP."),
+        Row("rlq", "RLQ", BASE_TERMS + POSE_TERMS + GENDER_TERMS, TAD_TERMS,
+            explanation="CAP and TAD: the whole method."),
+        Row("base-lq", "base + LQ augmentation", BASE_TERMS, lq_augmentation=0.5,
+            explanation="The control that TAD must beat: half of the training images degraded."),
+    )
+}  # fmt: skip
+
+
+def find_row(name: str) -> Row:
+    """The row of that name, the teacher included.
+
+    Raises:
+        RlqkitError: no such row; the message lists the valid names.
+    """
+    if name == TEACHER.name:
+        return TEACHER
+    if name not in ROWS:
+        raise RlqkitError(f'no row "{name}"; rows are {", ".join([*ROWS, TEACHER.name])}')
+    return ROWS[name]

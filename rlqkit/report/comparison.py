@@ -1,0 +1,182 @@
+"""Rows side by side: which runs there are, what chance gives, who agrees, who collapses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from rlqkit.config import Config, Moment, with_overrides
+from rlqkit.data.loaders import load_benchmark
+from rlqkit.evaluation.collapse import collapsed_images, measure_collapse, umap_view
+from rlqkit.evaluation.metrics import Labels
+from rlqkit.evaluation.protocol import HQ, MIXED, describe_images, headline
+from rlqkit.method.rows import find_row
+from rlqkit.runs.device import machine
+from rlqkit.runs.experiment import load_network
+from rlqkit.runs.folder import RunFolder
+
+Matrix = NDArray[np.floating[Any]]
+
+
+def measured_runs(config: Config, rows: Iterable[str]) -> dict[str, list[RunFolder]]:
+    """Runs of each row that have figures, by the configuration's seeds; weights aren't asked for.
+
+    Rows without a run are left out, with a line that says which command makes them.
+
+    Args:
+        config: everything but row and seed, which must fit exactly.
+        rows: names, in the order wanted.
+    """
+    seeds = sorted({config.seed, *config.reproduce.seeds})
+    found = {}
+    for row in rows:
+        folders = [RunFolder.of(with_overrides(config, {"row": row, "seed": s})) for s in seeds]
+        present = [folder for folder in folders if has_figures(folder)]
+        if present:
+            found[row] = present
+        else:
+            print(f"no run of row {row}, left out; {how_to_train(config, row)}")
+    return found
+
+
+def how_to_train(config: Config, row: str) -> str:
+    """The command that makes a run of a row."""
+    seed = f" --seed {config.seed}" * (config.seed != 1)
+    return f"make it with: rlqkit train --profile {config.profile} --row {row}{seed}"
+
+
+def has_figures(folder: RunFolder) -> bool:
+    """Whether metrics and per-query table are there, all that a comparison needs."""
+    return all((folder.path / name).is_file() for name in ("metrics.json", "per_query.parquet"))
+
+
+def per_query_tables(runs: Mapping[str, Iterable[RunFolder]]) -> dict[str, pd.DataFrame]:
+    """Row → per-query table, the seeds of a row stacked (column seed)."""
+    return {
+        row: pd.concat(
+            [folder.per_query().assign(seed=folder.config().seed) for folder in folders],
+            ignore_index=True,
+        )
+        for row, folders in runs.items()
+    }
+
+
+def describe_queries(folder: RunFolder, rule: str, config: Config) -> Matrix:
+    """(n, 2 D) descriptors of the headline's HQ queries by the network that a rule chose."""
+    fabric = machine(config)
+    network: Any = fabric.to_device(load_network(folder, rule))
+    benchmark = load_benchmark(config)
+    query = benchmark[headline(benchmark).query]
+    return describe_images(network, query, HQ, config, fabric)
+
+
+def query_features(folders: Iterable[RunFolder], split: str = "query") -> dict[str, Matrix]:
+    """Descriptors of a split's images, HQ and mixed LQ, by a name such as "RLQ, LQ image"."""
+    return {
+        f"{find_row(folder.config().row).title}, {short} image": folder.features()[split, quality]
+        for folder in folders
+        for short, quality in (("HQ", HQ), ("LQ", MIXED))
+    }
+
+
+def teacher_agreement(teacher: Matrix, features: Mapping[str, Matrix]) -> pd.DataFrame:
+    """Mean cosine between a teacher's descriptor and other models', image by image.
+
+    Distillation asks for just this cosine, in each branch by itself: ‖t − s‖² = 2 − 2 cos.
+
+    Args:
+        teacher: (n, 2 D) descriptors f1 | f2 of HQ images.
+        features: name → (n, 2 D) descriptors of the same images, HQ or LQ.
+
+    Returns:
+        Index: names. Columns: "branch 1", "branch 2", in −1..1; about 0 for unrelated networks.
+    """
+    return pd.DataFrame(
+        {
+            name: {
+                f"branch {number}": float(np.einsum("nd,nd->n", t, s).mean())
+                for number, (t, s) in enumerate(
+                    zip(_branches(teacher), _branches(other), strict=True), start=1
+                )
+            }
+            for name, other in features.items()
+        }
+    ).T
+
+
+def adversarial_start(history: pd.DataFrame, config: Config) -> int:
+    """Optimiser step at which CAL starts to count, by the configuration."""
+    moment = Moment.parse(config.training.adversarial_from, "training.adversarial_from")
+    total = int(history["steps"].iloc[-1])
+    if moment.epoch is None:
+        return math.ceil((moment.share or 0.0) * total - 1e-9)  # 40 % of 160 is 64, not 65
+    before = history[history["epoch"] < moment.epoch]
+    return int(before["steps"].max()) if len(before) else 0
+
+
+def collapse_table(
+    runs: Mapping[str, RunFolder], labels: Labels, quality: str = MIXED, split: str = "query"
+) -> pd.DataFrame:
+    """Every measure of ``Collapse``, one line per row, on the queries in one quality.
+
+    Args:
+        runs: row → finished run with features.
+        labels: of the queries.
+        quality: "mixed LQ" or a degradation.
+        split: the queries' split.
+    """
+    lines = {}
+    for row, folder in runs.items():
+        features = folder.features()
+        found = measure_collapse(features[split, HQ], features[split, quality], labels)
+        lines[find_row(row).title] = found.to_dict()
+    return pd.DataFrame(lines).T
+
+
+@dataclass(frozen=True, eq=False)
+class CollapseMap:
+    """One model's map of the queries.
+
+    Attributes:
+        title: model.
+        hq, lq: (n, 2) positions of ``collapse.umap_view``, row i of both from image i.
+        collapsed: (n,) bool, whether the LQ image's nearest neighbour (in the features, not on
+            the map) is another person's LQ image.
+    """
+
+    title: str
+    hq: NDArray[np.float32]
+    lq: NDArray[np.float32]
+    collapsed: NDArray[np.bool_]
+
+    def standardised(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Both clouds, centred on HQ and in units of its spread, so that maps share their axes."""
+        centre = self.hq.mean(axis=0)
+        spread = (self.hq - centre).std()
+        return (self.hq - centre) / spread, (self.lq - centre) / spread
+
+
+def collapse_map(
+    folder: RunFolder, labels: Labels, seed: int = 0, split: str = "query"
+) -> CollapseMap:
+    """Map of a finished run's queries: UMAP fitted on HQ, mixed LQ transformed into it."""
+    features = folder.features()
+    hq, lq = features[split, HQ], features[split, MIXED]
+    title = find_row(folder.config().row).title
+    threads = torch.get_num_threads()
+    positions = umap_view(hq, lq, seed)
+    torch.set_num_threads(threads)  # numba's thread pool changes torch's
+    return CollapseMap(title, *positions, collapsed_images(hq, lq, labels))
+
+
+def _branches(descriptors: Matrix) -> list[Matrix]:
+    """The halves f1 and f2, each normalised by itself."""
+    halves = np.split(descriptors, 2, axis=1)
+    return [half / np.linalg.norm(half, axis=1, keepdims=True) for half in halves]

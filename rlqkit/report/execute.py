@@ -1,0 +1,109 @@
+"""Executing the notebooks headlessly with papermill."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from rlqkit.config import Config, flatten, load_profile, to_dict
+from rlqkit.errors import RlqkitError
+from rlqkit.runs.folder import profile_folder
+from rlqkit.runs.reproduce import Say, minutes
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+def execute_notebooks(config: Config, say: Say = print, only: Sequence[str] = ()) -> list[Path]:
+    """Executes the numbered notebooks with papermill into ``results/<profile>/notebooks``.
+
+    Args:
+        config: gives profile, results folder and jobs; the notebooks take ``profile``,
+            ``results`` and ``overrides`` as parameters.
+        say: receives one line per notebook.
+        only: names (without suffix) to execute; empty = all.
+
+    Raises:
+        RlqkitError: a notebook failed; the message names it, its cell and the reason.
+    """
+    sources = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if only:
+        sources = [source for source in sources if source.stem in only]
+    if not sources:
+        raise RlqkitError(f"no notebook in {NOTEBOOKS}; the kit runs from its repository")
+    target = profile_folder(config) / "notebooks"
+    target.mkdir(parents=True, exist_ok=True)
+    parameters = {
+        "profile": config.profile,
+        "results": str(Path(config.runtime.results).resolve()),
+        "overrides": _differences(config),
+    }
+    context = multiprocessing.get_context("spawn")
+    failures: list[str] = []
+    with ProcessPoolExecutor(config.runtime.jobs, mp_context=context) as pool:
+        futures = {
+            pool.submit(_execute_notebook, str(source), str(target), parameters): source
+            for source in sources
+        }
+        for future in as_completed(futures):
+            name = futures[future].stem
+            error = future.exception()
+            if error is None:
+                say(f"notebook {name}: {minutes(future.result())}")
+            else:
+                failures.append(f"notebook {name} failed: {error}")
+                say(failures[-1])
+    if failures:
+        raise RlqkitError("; ".join(failures))
+    return [target / source.name for source in sources]
+
+
+def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> float:
+    import nbformat
+    import papermill
+    from nbconvert import HTMLExporter
+    from papermill.exceptions import PapermillExecutionError
+
+    started = time.perf_counter()
+    output = Path(target) / Path(source).name
+    # The kernel inherits these: figures inside the notebook, whatever a headless machine has set,
+    # and no warning about a debugger that nobody uses.
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    try:
+        papermill.execute_notebook(
+            source, str(output), parameters, kernel_name="python3", progress_bar=False,
+            cwd=str(Path(source).parent), extra_arguments=["--log-level=ERROR"],
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        reason = " ".join(error.evalue.split())
+        raise RuntimeError(f"cell {error.exec_count}: {error.ename}: {reason}") from None
+    _forget_paths(output, parameters)
+    page, _ = HTMLExporter().from_notebook_node(nbformat.read(output, as_version=4))
+    output.with_suffix(".html").write_text(page, encoding="utf-8")
+    return time.perf_counter() - started
+
+
+def _forget_paths(notebook: Path, parameters: dict[str, Any]) -> None:
+    """Takes this machine's folders out of an executed notebook, which is meant to be shared."""
+    text = notebook.read_text(encoding="utf-8")
+    results, home = Path(parameters["results"]), NOTEBOOKS.parent
+    for folder, short in ((results, f"../{results.name}"), (home, "..")):
+        text = re.sub(rf"(?<![\w.]){re.escape(str(folder))}(?!\w)", short, text)
+    notebook.write_text(text, encoding="utf-8")
+
+
+def _differences(config: Config) -> dict[str, Any]:
+    """What a configuration changes in its profile, as dotted overrides."""
+    mine = flatten(to_dict(config))
+    dataset = {"data.dataset": config.data.dataset}  # a profile's settings may depend on it
+    profile = flatten(to_dict(load_profile(config.profile, dataset)))
+    ours = ("row", "seed", "runtime.results")  # parameters of their own
+    changed = {k: v for k, v in mine.items() if v != profile[k] and k not in ours}
+    named = load_profile(config.profile).data.dataset
+    return changed if config.data.dataset == named else dataset | changed

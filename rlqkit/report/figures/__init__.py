@@ -1,0 +1,1 @@
+"""Figures that are composed of many parts, by subject."""

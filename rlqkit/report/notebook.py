@@ -1,0 +1,122 @@
+"""What every notebook starts with: its configuration, a banner, the look of its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.errors import RlqkitError
+from rlqkit.report.comparison import how_to_train
+from rlqkit.report.style import use_style
+from rlqkit.runs.device import use_threads
+from rlqkit.runs.environment import environment
+from rlqkit.runs.folder import RunFolder, profile_folder
+from rlqkit.runs.plan import teacher_config
+
+
+def start(
+    profile: str, results: str, seed: int, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Configuration of a notebook, with the banner that a reader should see first.
+
+    Args:
+        profile: smoke, quick, laptop or paper.
+        results: folder that holds and receives results.
+        seed: training seed whose runs the notebook looks at.
+        overrides: dotted configuration keys.
+
+    Raises:
+        RlqkitError: unknown profile or key, impossible value.
+    """
+    changes = {"runtime.results": results, "seed": seed, **(overrides or {})}
+    config = load_profile(profile, changes)
+    use_threads(config)
+    use_style()
+    versions = environment()["versions"]
+    print(", ".join(f"{name} {versions[name]}" for name in ("rlqkit", "torch", "timm", "numpy")))
+    print(f"profile {profile}, seed {seed}, images {config.data.height} x {config.data.width}")
+    if config.data.dataset.startswith("wardrobe"):
+        print("SYNTHETIC data: rendered people. No figure here is a result on a real benchmark.")
+    if profile != "paper":
+        print(f"Settings of the {profile} profile, not the paper's; see rlqkit/profiles.")
+    return config
+
+
+def finished_run(config: Config, row: str, seed: int | None = None) -> RunFolder:
+    """The finished run of a row.
+
+    Raises:
+        RlqkitError: it isn't there; the message names the command that makes it. Nothing trains
+            behind a reader's back.
+    """
+    changes = {"row": row, "seed": config.seed if seed is None else seed}
+    wanted = with_overrides(config, changes)
+    folder = RunFolder.of(wanted)
+    if not folder.finished:
+        raise RlqkitError(
+            f"{folder.path} is not finished; {how_to_train(wanted, row)}, or the whole profile "
+            f"with: rlqkit reproduce --profile {config.profile}"
+        )
+    return folder
+
+
+def teacher_run(config: Config) -> RunFolder:
+    """The finished run of the teacher of a configuration; raises as :func:`finished_run`."""
+    teacher = teacher_config(config)
+    folder = RunFolder.of(teacher)
+    if not folder.finished:
+        raise RlqkitError(f"the teacher isn't trained; {how_to_train(config, 'tad')}")
+    return folder
+
+
+def runs_or_imported(
+    config: Config, rows: Sequence[str], imported: str = ""
+) -> dict[str, RunFolder]:
+    """Row → finished run of each row, or the one imported run alone.
+
+    Args:
+        config: whose runs.
+        rows: names of rows.
+        imported: run folder of the authors' weights; empty = look at this kit's own runs.
+
+    Raises:
+        RlqkitError: the imported run has not been measured yet, or is of another data set.
+    """
+    if not imported:
+        return {row: finished_run(config, row) for row in rows}
+    folder = RunFolder(Path(imported))
+    own = folder.config()
+    if not folder.finished:
+        raise RlqkitError(
+            f"{imported} holds no figures yet; run `rlqkit evaluate {imported}` first"
+        )
+    if own.data.dataset != config.data.dataset:
+        raise RlqkitError(
+            f"{imported} is of data set {own.data.dataset}, this notebook of "
+            f'{config.data.dataset}; set overrides = {{"data.dataset": "{own.data.dataset}"}}'
+        )
+    return {own.row: folder}
+
+
+def save_figure(figure: Figure, name: str, config: Config) -> Path:
+    """Writes a figure as ``results/<profile>/figures/<name>.png`` (130 dots per inch)."""
+    folder = profile_folder(config) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.png"
+    # no date and no version in the file, so the same figure is the same bytes
+    figure.savefig(file, dpi=130, bbox_inches="tight", metadata={"Software": None})
+    return file
+
+
+def check_answer(condition: bool, praise: str, hint: str) -> None:
+    """Checks the answer to an exercise: says what is right, or raises with a hint.
+
+    Raises:
+        AssertionError: the answer is wrong.
+    """
+    assert condition, hint
+    print(f"Right. {praise}")

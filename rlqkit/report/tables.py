@@ -1,0 +1,318 @@
+"""Tables of a profile's results, made from its run folders and from nothing else.
+
+On a published data set a table says so when its figures are no result: shorter training, smaller
+images, another start or other images than the paper's. See :func:`no_result_reasons`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlqkit.config import Config, dataset_settings, get, load_profile
+from rlqkit.data.published.figures import published_images
+from rlqkit.evaluation.intervals import (
+    CONDITIONS,
+    Condition,
+    clustered_interval,
+    interval_table,
+    over_seeds,
+    query_scores,
+    select,
+)
+from rlqkit.evaluation.protocol import HQ, LQ, MIXED, headline_name
+from rlqkit.method.degradations import KINDS
+from rlqkit.method.rows import ROWS, TEACHER, find_row
+from rlqkit.runs.folder import RunFolder, collect_metrics, profile_folder
+from rlqkit.runs.plan import planned_runs
+
+ROW_ORDER = [TEACHER.name, *ROWS]
+REFERENCES = ("base", "base-lq")
+"""Rows that the others are measured against: what CAP and TAD add to, and what TAD has to beat."""
+SD = " ± sd"
+"""Ends the title of a column that holds the spread over single-shot galleries."""
+
+
+def condition_titles(metrics: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """Conditions that the ablation table shows: query quality, gallery quality, test → title.
+
+    The headline test (CC where clothes are labelled) in every quality, then the others on HQ.
+    """
+    headline, tests = headline_name(metrics), list(metrics["protocol"].unique())
+    return {
+        (HQ, HQ, headline): "HQ",
+        (LQ, HQ, headline): "LQ → HQ",
+        **{(kind, HQ, headline): kind.replace("_", " ") for kind in KINDS},
+        (MIXED, MIXED, headline): "LQ → LQ",
+        **{(HQ, HQ, test): f"{test}, HQ" for test in reversed(tests[:-1])},
+    }
+
+
+def no_result_reasons(
+    config: Config, images: Mapping[str, int], published: Mapping[str, int] | None = None
+) -> list[str]:
+    """Why figures on a published data set say nothing about it; [] where they do.
+
+    A run counts when it trained as long as the paper profile says, at its image size, from
+    pretrained weights, on as many images of each split as were published.
+
+    Args:
+        config: of the runs.
+        images: split → images, as the run folders recorded them.
+        published: the same as published; default: what the library knows of the data set.
+
+    Returns:
+        Sentences' halves, such as "2 epochs instead of 200". [] for a data set that isn't published
+        (a rendered or an own one): nothing is claimed about it.
+    """
+    if published is None:
+        published = published_images(config.data.dataset)
+    if not published:
+        return []
+    paper = load_profile("paper", {"data.dataset": config.data.dataset})
+    reasons = []
+    taught = any(find_row(run.row).external for run in planned_runs(config))
+    for section in ("training", "teacher") if taught else ("training",):
+        mine, theirs = (get(c, f"{section}.epochs") for c in (config, paper))
+        if mine < theirs:
+            length = f"{mine} epochs" if mine else f"{get(config, f'{section}.steps')} steps"
+            reasons.append(f"{section}: {length} instead of {theirs} epochs")
+    size, wanted = ((c.data.height, c.data.width) for c in (config, paper))
+    if size != wanted:
+        reasons.append("images of {} x {} instead of {} x {} px".format(*size, *wanted))
+    if config.model.backbone != paper.model.backbone or config.model.channels:
+        reasons.append(f"another network than {paper.model.backbone}")
+    if config.model.weights == "none":
+        reasons.append("no pretrained weights")
+    external = published_images(config.data.external)
+    if taught and external:
+        published = {**published, "external": external["train"]}
+    for split, count in published.items():
+        if images.get(split) != count:
+            reasons.append(f"{split}: {images.get(split, 'no')} images, published {count}")
+    return reasons
+
+
+def planned_metrics(config: Config) -> pd.DataFrame:
+    """Metrics of the runs that belong to a configuration and are there; others are left aside.
+
+    Raises:
+        RlqkitError: none is there.
+    """
+    planned = [RunFolder.of(run) for run in planned_runs(config)]
+    present = [run for run in planned if (run.path / "metrics.json").is_file()]
+    return collect_metrics(profile_folder(config), present)
+
+
+def ablation_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+    """One line per row of the ablation: mean over seeds, in percent, with cost beside it.
+
+    Args:
+        config: whose runs; runs of another configuration in the same folder don't count.
+        measure: "rank1", "rank5", "rank10" or "mAP".
+        rule: selection rule.
+
+    Returns:
+        Index: titles of the rows, in the order of the paper. Columns: ``condition_titles`` (the
+        headline test, CC where clothes are labelled, unless named otherwise), the spread over
+        galleries beside single-shot tests, then seeds, steps, epochs, images, seconds.
+    """
+    metrics = planned_metrics(config)
+    titles = condition_titles(metrics)
+    metrics = metrics[metrics["rule"] == rule]
+    lines = []
+    for row in ROW_ORDER:
+        mine = metrics[metrics["row"] == row]
+        if mine.empty:
+            continue
+        conditions = mine.groupby(["query", "gallery", "protocol"])
+        means, spread = conditions[measure].mean(), f"{measure}_sd"
+        spreads = conditions[spread].mean().dropna() if spread in mine else {}
+        line: dict[str, object] = {"row": mine["title"].iloc[0]}
+        for key, title in titles.items():
+            line[title] = 100 * means[key]
+            if key in spreads:
+                line[title + SD] = 100 * spreads[key]
+        line |= {
+            "seeds": mine["seed"].nunique(),
+            "steps": int(mine["steps"].iloc[0]),
+            "epochs": int(mine["epochs"].iloc[0]),
+            "images": int(mine["images"].mean()),
+            "seconds": round(mine.groupby("seed")["train_seconds"].first().mean()),
+        }
+        lines.append(line)
+    return pd.DataFrame(lines).set_index("row")
+
+
+def summary_table(config: Config, rule: str = "last") -> pd.DataFrame:
+    """The ablation in short: headline rank-1 with 95 % intervals over test people, and the cost.
+
+    Returns:
+        Strings such as "31.5 [27.0, 36.2]" (percent), one line per row of the ablation. Other tests
+        than the headline and "general" follow, single-shot ones as "40.4 ± 1.2" (over galleries).
+    """
+    ablation = ablation_table(config, "rank1", rule)
+    others = [
+        title
+        for (query, _, test), title in condition_titles(planned_metrics(config)).items()
+        if query == HQ and title != "HQ" and test != "general"
+    ]
+    planned: dict[str, list[pd.DataFrame]] = {
+        find_row(run.row).title: [] for run in planned_runs(config)
+    }
+    for run in planned_runs(config):
+        folder = RunFolder.of(run)
+        if (folder.path / "per_query.parquet").is_file():
+            planned[find_row(run.row).title].append(folder.per_query())
+    lines = []
+    for title, costs in ablation.iterrows():
+        queries = pd.concat(planned[str(title)], ignore_index=True)
+        line: dict[str, object] = {"row": title}
+        for name, condition in CONDITIONS.items():
+            found = clustered_interval(select(queries, condition, rule))
+            line[f"{name} [95 %]"] = found.in_points()
+        for name in others:
+            spread = f" ± {costs[name + SD]:.1f}" if name + SD in costs else ""
+            line[name] = f"{costs[name]:.1f}{spread}"
+        line |= {name: f"{int(costs[name])}" for name in ("steps", "epochs", "images", "seconds")}
+        lines.append(line)
+    return pd.DataFrame(lines).set_index("row")
+
+
+def seed_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+    """Every seed of every row by itself: the headline test on HQ and LQ queries, in percent."""
+    metrics = planned_metrics(config)
+    chosen = metrics[(metrics["rule"] == rule) & (metrics["protocol"] == headline_name(metrics))]
+    wide = chosen.pivot_table(
+        index=["row", "seed"], columns=["query", "gallery"], values=measure, aggfunc="first"
+    )
+    wide.columns = [f"{query} → {gallery}" for query, gallery in wide.columns]
+    return (100 * wide).reindex(ROW_ORDER, level="row")
+
+
+def difference_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+    """Every row against base and against base with LQ augmentation, query by query.
+
+    Only seeds that both rows have are compared; such a pair shares data, test and starting weights.
+
+    Returns:
+        Columns reference, row, condition, test, estimate, low, high (points; 95 % over test people,
+        seeds averaged), identities, queries, excludes_zero, seeds, seed_low, seed_high (95 % over
+        seeds; NaN with one). No line where no reference or no other row has a run.
+    """
+    runs: dict[str, dict[int, pd.DataFrame]] = {}
+    for run in planned_runs(config):
+        folder = RunFolder.of(run)
+        if run.row != TEACHER.name and (folder.path / "per_query.parquet").is_file():
+            runs.setdefault(run.row, {})[run.seed] = folder.per_query()
+    lines = []
+    for reference in REFERENCES:
+        others = runs.get(reference, {})
+        for row, mine in runs.items():
+            seeds = sorted(mine.keys() & others.keys())
+            if row == reference or not seeds:
+                continue
+            pair = {
+                name: pd.concat([tables[seed] for seed in seeds], ignore_index=True)
+                for name, tables in ((row, mine), (reference, others))
+            }
+            found = interval_table(pair, CONDITIONS, measure, rule, reference)
+            spread = [
+                over_seeds([
+                    100 * _mean_difference(mine[seed], others[seed], condition, measure, rule)
+                    for seed in seeds
+                ])
+                for condition in CONDITIONS.values()
+            ]  # fmt: skip
+            found.insert(0, "reference", reference)
+            found["seeds"] = len(seeds)
+            found[["seed_low", "seed_high"]] = spread
+            lines.append(found)
+    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
+
+
+def _mean_difference(
+    mine: pd.DataFrame, other: pd.DataFrame, condition: Condition, measure: str, rule: str
+) -> float:
+    first, second = (query_scores(select(t, condition, rule), measure) for t in (mine, other))
+    return float((first - second).mean())
+
+
+def write_tables(config: Config) -> list[Path]:
+    """Writes the tables of a profile as CSV and Markdown; returns the files.
+
+    On a published data set the Markdown opens with what the figures are, and every file says
+    "NOT A RESULT" where ``no_result_reasons`` finds a reason.
+    """
+    target = profile_folder(config) / "tables"
+    target.mkdir(parents=True, exist_ok=True)
+    reasons = no_result_reasons(config, recorded_images(config))
+    written = []
+    for measure in ("rank1", "mAP"):
+        for rule in sorted(set(planned_metrics(config)["rule"])):
+            table = ablation_table(config, measure, rule)
+            stem = target / f"ablation_{measure}_{rule}"
+            title = _title(config, f"{measure} in percent, epoch: {rule}", reasons)
+            _marked(table.round(2), reasons).to_csv(stem.with_suffix(".csv"))
+            stem.with_suffix(".md").write_text(title + _markdown(table), encoding="utf-8")
+            written += [stem.with_suffix(".csv"), stem.with_suffix(".md")]
+    _marked(seed_table(config).round(2), reasons).to_csv(target / "seeds_rank1.csv")
+    title = _title(config, "rank1 in percent [95 % interval over identities], epoch: last", reasons)
+    summary = title + _markdown(summary_table(config))
+    (target / "summary.md").write_text(summary, encoding="utf-8")
+    written += [target / "seeds_rank1.csv", target / "summary.md"]
+    differences = difference_table(config)
+    if len(differences):
+        file = target / "differences_rank1.csv"
+        _marked(differences.round(2), reasons).to_csv(file, index=False)
+        written.append(file)
+    return written
+
+
+def recorded_images(config: Config) -> dict[str, int]:
+    """Images of each split that the planned runs met; a split that they don't agree on is −1.
+
+    Runs that recorded none count as runs without images.
+    """
+    planned = [RunFolder.of(run) for run in planned_runs(config)]
+    present = [run for run in planned if (run.path / "metrics.json").is_file()]
+    records: list[dict[str, Any]] = [run.environment().get("images", {}) for run in present]
+    splits = dict.fromkeys(split for record in records for split in record)
+    return {
+        split: counts.pop() if len(counts := {r.get(split, -1) for r in records}) == 1 else -1
+        for split in splits
+    }
+
+
+def _title(config: Config, what: str, reasons: list[str]) -> str:
+    """Opening lines of a table on a published data set; "" on any other."""
+    if not dataset_settings(config.data.dataset):
+        return ""
+    paper, training = load_profile("paper").training.epochs, config.training
+    length = f"{training.epochs} epochs" if training.epochs else f"{training.steps} steps"
+    headline = headline_name(planned_metrics(config))
+    lines = [
+        f"{config.data.dataset}, {what}; columns are of the test {headline} unless named "
+        f"otherwise. Trained {length}, the paper {paper} epochs at most."
+    ]
+    if reasons:
+        lines.insert(0, f"**NOT A RESULT: {'; '.join(reasons)}.**")
+    return "\n\n".join(lines) + "\n\n"
+
+
+def _marked(table: pd.DataFrame, reasons: list[str]) -> pd.DataFrame:
+    """The table with a column that keeps single lines from being taken for a result."""
+    return table.assign(status="NOT A RESULT") if reasons else table
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """A pipe table with one decimal for percentages."""
+    header = ["row", *table.columns]
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * len(table.columns) + "|"]
+    for name, *values in table.itertuples(name=None):
+        cells = [f"{value:.1f}" if isinstance(value, float) else f"{value}" for value in values]
+        lines.append("| " + " | ".join([str(name), *cells]) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,223 @@
+"""What runs will cost before they start: steps, images, and an estimate of hours.
+
+Steps and images follow from the sizes of the data set, the rule of the samplers and nothing else,
+so they are exact when the data set is there; otherwise its published sizes stand in. Hours are an
+estimate: arithmetic of all passes through the networks, divided by a measured throughput.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from rlqkit.config import Config, ModelConfig
+from rlqkit.data.loaders import load_benchmark, load_external
+from rlqkit.data.published.figures import published_images
+from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.protocol import QUALITY_PAIRS, selection_test
+from rlqkit.method.rows import TEACHER, Branch, find_row
+from rlqkit.method.training import plan_phases
+from rlqkit.runs.backbone import build_network
+
+THROUGHPUT = 14.0
+"""Images a second, forward and backward, of one ResNet-50 branch at 384 x 192: measured on two CPU
+cores with bf16 and channels_last. A GPU is faster by one or two orders of magnitude."""
+REFERENCE = ModelConfig(), (384, 192)
+"""Network and input (height, width) of that measurement, with a single branch."""
+BACKWARD = 2.0
+"""Arithmetic of a backward pass, in forward passes."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images a configuration meets.
+
+    Attributes:
+        train: images of an epoch over the target set, by the identity sampler's rule.
+        external: images of the external set; an epoch over it, for the teacher.
+        validation: images described at each evaluation during the training, by selection rule.
+        test: images described in a full evaluation, counted once for each quality.
+        exact: counted on disk; False = the published numbers.
+    """
+
+    train: int
+    external: int
+    external_epoch: int
+    validation: Mapping[str, int]
+    test: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run costs.
+
+    Attributes:
+        epochs, steps: of the main optimiser, in each process.
+        images: forwarded and back-propagated over all processes, copies counted.
+        tera: arithmetic of the whole run, training and evaluations, in 10^12 operations.
+        hours: estimate.
+    """
+
+    epochs: int
+    steps: int
+    images: int
+    tera: float
+    hours: float
+
+
+def count_sizes(config: Config) -> Sizes:
+    """Sizes of a configuration's data sets, from disk.
+
+    Raises:
+        RlqkitError: a data set isn't there or isn't complete.
+    """
+    benchmark, external = load_benchmark(config), load_external(config)
+    instances = config.training.instances
+    validation = {}
+    for rule in ("best_validation", "best_test"):
+        test = selection_test(benchmark, rule)
+        if test and {test.query, test.gallery} <= benchmark.sets.keys():
+            validation[rule] = sum(len(benchmark[split]) for split in {test.query, test.gallery})
+    described = {
+        (split, quality)
+        for qualities in QUALITY_PAIRS
+        for test in benchmark.tests
+        for splits, quality in zip((test.query, test.gallery), qualities, strict=True)
+        for split in splits.split("+")
+    }
+    return Sizes(
+        train=epoch_length(benchmark["train"].identities, instances),
+        external=len(external),
+        external_epoch=epoch_length(external.identities, instances),
+        validation=validation,
+        test=sum(len(benchmark[split]) for split, _ in described),
+        exact=True,
+    )
+
+
+def published_sizes(config: Config) -> Sizes | None:
+    """Sizes from the published counts, identities of fewer than four images left out of account.
+
+    None if one of the two data sets has no published counts.
+    """
+    target = published_images(config.data.dataset)
+    external = published_images(config.data.external)
+    if not target or not external:
+        return None
+    queries = sum(n for split, n in target.items() if split.startswith("query"))
+    headline = target.get("query_cc", queries) + target["gallery"]
+    validation = {"best_test": headline}
+    if "val_query" in target:
+        validation["best_validation"] = target["val_query"] + target["val_gallery"]
+    query_qualities = len({q for q, _ in QUALITY_PAIRS})
+    gallery_qualities = len({g for _, g in QUALITY_PAIRS})
+    return Sizes(
+        train=target["train"],
+        external=external["train"],
+        external_epoch=external["train"],
+        validation=validation,
+        test=queries * query_qualities + target["gallery"] * gallery_qualities,
+        exact=False,
+    )
+
+
+def sizes_of(config: Config) -> Sizes:
+    """Sizes on disk, or the published ones where a data set isn't there.
+
+    Raises:
+        RlqkitError: neither is to be had.
+    """
+    try:
+        return count_sizes(config)
+    except RlqkitError:
+        published = published_sizes(config)
+        if published is None:
+            raise
+        return published
+
+
+def estimate(
+    config: Config, sizes: Sizes, processes: int = 1, throughput: float = THROUGHPUT
+) -> Cost:
+    """Steps, images, arithmetic and hours of one run.
+
+    Args:
+        config: of the run; a batch is one process's.
+        sizes: of its data sets.
+        processes: that share an epoch.
+        throughput: images a second, forward and backward, of one ResNet-50 branch at 384 x 192.
+
+    Raises:
+        RlqkitError: an epoch holds no whole batch.
+    """
+    row, training = find_row(config.row), config.training
+    source = sizes.external_epoch if row.external else sizes.train
+    chunks = source // training.instances // processes
+    cap_steps = chunks * training.instances // training.batch
+    tad_steps = 0
+    if row.uses_tad:
+        external = min(config.data.external_images or sizes.external, sizes.external)
+        tad_steps = external // processes // training.batch
+    if not cap_steps or (row.uses_tad and not tad_steps):
+        raise RlqkitError(
+            f"training.batch = {training.batch} in {processes} processes is more than an epoch "
+            "holds; lower it"
+        )
+    phases = plan_phases(training, cap_steps, tad_steps)
+    steps = {kind: sum(p.steps for p in phases if p.kind == kind) for kind in ("cap", "tad")}
+    copies = processes * training.batch
+    target_images = steps["cap"] * copies * (2 if row.recolour else 1)
+    external_images = 2 * steps["tad"] * copies  # HQ and LQ
+
+    size = (config.data.height, config.data.width)
+    branches = row.branch_names
+    own = forward_operations(config.model, size, branches)
+    work = (target_images + external_images) * (1 + BACKWARD) * own
+    if row.uses_tad:  # the teacher sees the HQ images, forward only
+        work += external_images / 2 * forward_operations(config.model, size, TEACHER.branch_names)
+    described = _described(config, sizes, phases[-1].epoch + 1)
+    at_test = tuple(name for name in branches if name != "pose")
+    work += 2 * described * forward_operations(config.model, size, at_test)  # and the mirror
+    reference = (1 + BACKWARD) * forward_operations(*REFERENCE, ("branch1",))
+    return Cost(
+        epochs=phases[-1].epoch + 1,
+        steps=sum(steps.values()),
+        images=target_images + external_images,
+        tera=work / 1e12,
+        hours=work / reference / throughput / 3600,
+    )
+
+
+def epoch_length(identities: np.ndarray, instances: int) -> int:
+    """Images of an epoch over a labelled set: whole chunks of ``instances`` of each identity."""
+    counts = np.unique(identities, return_counts=True)[1]
+    return int((np.maximum(counts // instances, 1) * instances).sum())
+
+
+@lru_cache(maxsize=32)
+def forward_operations(
+    model: ModelConfig, size: tuple[int, int], branches: tuple[Branch, ...]
+) -> float:
+    """Multiplications and additions of one image's forward pass; nothing is computed or loaded."""
+    from dataclasses import replace
+
+    with torch.device("meta"):
+        network = build_network(replace(model, weights="none"), branches).eval()
+        image = torch.empty(1, 3, *size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    return float(counter.get_total_flops())
+
+
+def _described(config: Config, sizes: Sizes, epochs: int) -> int:
+    """Images that all evaluations of a run describe."""
+    rules = config.evaluation.selection
+    times = min(config.training.evaluations, epochs)
+    watched = sum(sizes.validation.get(rule, 0) for rule in rules)
+    return times * watched + len(rules) * sizes.test

@@ -1,0 +1,289 @@
+"""One run from configuration to figures: resolve, prepare, train (or resume), evaluate, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+
+from rlqkit.config import Config
+from rlqkit.data.imageset import Benchmark, ImageSet
+from rlqkit.data.loaders import external_data, load_benchmark, load_external, target_data
+from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.protocol import (
+    Evaluation,
+    evaluate_network,
+    metric_records,
+    selection_figures,
+    selection_test,
+)
+from rlqkit.method.network import Network, backbone_state
+from rlqkit.method.rows import Row, find_row
+from rlqkit.method.training import Record, Training
+from rlqkit.processes import on_first, with_others
+from rlqkit.runs import checkpoint
+from rlqkit.runs.backbone import build_network
+from rlqkit.runs.device import adopt_processes, machine, precision_in_force
+from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.plan import teacher_config
+from rlqkit.runs.student import build_student
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run, resolved once: what everything below is handed and nothing asks for again.
+
+    Attributes:
+        config: with the number of processes that were started.
+        row: of the ablation.
+        fabric: device, precision and processes.
+        folder: where its numbers go.
+    """
+
+    config: Config
+    row: Row
+    fabric: Fabric
+    folder: RunFolder
+
+    @cached_property
+    def benchmark(self) -> Benchmark:
+        """The target data set, loaded when it is first asked for."""
+        return load_benchmark(self.config)
+
+    @cached_property
+    def external(self) -> ImageSet | None:
+        """The external set, for rows that train on it."""
+        needed = self.row.external or self.row.uses_tad
+        return load_external(self.config) if needed else None
+
+    def teacher(self) -> Run:
+        """The run of this run's teacher, which shares its machine and its data."""
+        config = teacher_config(self.config)
+        run = Run(config, find_row(config.row), self.fabric, RunFolder.of(config))
+        run.__dict__.update(benchmark=self.benchmark, external=self.external)
+        return run
+
+
+def resolve(config: Config) -> Run:
+    """Row, machine and folder of a configuration.
+
+    Raises:
+        RlqkitError: an unknown row, or other processes than the configuration asks for.
+    """
+    config = adopt_processes(config)
+    return Run(config, find_row(config.row), machine(config), RunFolder.of(config))
+
+
+def train_and_evaluate(
+    config: Config,
+    progress: bool = True,
+    on_phase: Callable[[list[Record]], None] | None = None,
+) -> RunFolder:
+    """Trains and evaluates one row with one seed; a finished run is returned as it is.
+
+    A row with TAD first makes sure that its teacher's run is there. Under torchrun all processes
+    train; process 0 alone evaluates and writes.
+
+    Args:
+        config: the run's configuration.
+        progress: whether to show a bar.
+        on_phase: called with the history after every phase.
+
+    Raises:
+        RlqkitError: configuration, data or checkpoint don't fit; nothing computed before is lost.
+    """
+    return complete(resolve(config), progress, on_phase)
+
+
+def complete(
+    run: Run, progress: bool = True, on_phase: Callable[[list[Record]], None] | None = None
+) -> RunFolder:
+    """``train_and_evaluate`` of a run that was resolved before."""
+    fabric, folder = run.fabric, run.folder
+    with with_others(fabric):
+        if on_first(fabric, lambda: folder.finished):
+            return folder
+        teacher = None
+        if run.row.uses_tad:
+            if not on_first(fabric, lambda: run.teacher().folder.finished):
+                prepare(run)  # what the student lacks should show before its teacher is trained
+            teacher = load_teacher(run, progress)
+        started = time.perf_counter()
+        training = prepare(run, teacher)
+        training.on_phase = on_phase
+        training.save = partial(checkpoint.save, file=folder.path / "checkpoint.pt")
+        checkpoint.restore(training, folder.path / "checkpoint.pt")
+        on_first(fabric, lambda: folder.start(run.config))
+        training.run(progress)
+        on_first(fabric, lambda: _write_results(run, training, started))
+    return folder
+
+
+def _write_results(run: Run, training: Training, started: float) -> None:
+    folder = run.folder
+    folder.save_json("history.json", training.history)
+    _evaluate_rules(run, training)
+    images = {split: len(images) for split, images in run.benchmark.sets.items()}
+    if run.external is not None:
+        images["external"] = len(run.external)
+    made_with = {
+        "images": images,
+        "precision": precision_in_force(run.config),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    folder.save_json("environment.json", folder.environment() | made_with)
+
+
+def prepare(run: Run, teacher: Network | None = None) -> Training:
+    """Everything that a training needs, checked before the first step; writes nothing.
+
+    Args:
+        run: what to train.
+        teacher: frozen base model, for rows with TAD.
+    """
+    config, row, fabric = run.config, run.row, run.fabric
+    _require_splits(run)
+    source = run.external if row.external else run.benchmark["train"]
+    assert source is not None
+    target = target_data(source, row, config, fabric.global_rank)
+    external = None
+    if row.uses_tad:
+        assert run.external is not None
+        external = external_data(run.external, config, fabric.global_rank)
+    if teacher is not None:
+        teacher = fabric.to_device(teacher)  # type: ignore[assignment]
+    return Training(
+        config=config,
+        row=row,
+        student=build_student(config, row, target, fabric),
+        target=target,
+        external=external,
+        teacher=teacher,
+        validate=lambda network: _validate(network, run),
+    )
+
+
+def load_teacher(run: Run, progress: bool = True) -> Network:
+    """The frozen teacher of a run, trained first (with a bar) if it isn't there.
+
+    The epoch is the one that ``teacher.selection`` says.
+    """
+    folder = complete(run.teacher(), progress)
+    network = load_network(folder, run.config.teacher.selection)
+    return network.requires_grad_(False)
+
+
+def load_network(folder: RunFolder, rule: str = "last") -> Network:
+    """The network of a finished run, in eval mode."""
+    config = folder.config()
+    model = replace(config.model, weights="none")  # the run's own weights replace them
+    network = build_network(model, find_row(config.row).branch_names)
+    if config.training.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    return folder.load_network(network, rule)
+
+
+def export_backbone(folder: RunFolder, file: Path, rule: str = "last") -> None:
+    """Writes a finished run's backbone, for other runs to start from (``model.weights``).
+
+    Args:
+        folder: a run with branch 2.
+        file: receives stem, trunk and branch 2's stages, 16 bits, as safetensors.
+        rule: selection rule.
+    """
+    state = backbone_state(load_network(folder, rule))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    save_file(half, file)
+
+
+def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
+    """Evaluates the network of a finished run anew, from its weights.
+
+    An imported run, which was never evaluated here before, keeps what is measured, so that it is
+    finished afterwards; a trained run keeps what its training wrote.
+    """
+    run = resolve(folder.config())
+    network: Any = run.fabric.to_device(load_network(folder, rule))
+    measured = evaluate_network(network, run.benchmark, run.config, run.fabric)
+    if folder.imported:
+        epoch = folder.provenance()["claimed"]["epoch"]
+        metrics = measured.metrics.assign(rule=rule, epoch=epoch)
+        folder.save_per_query(measured.per_query.assign(rule=rule))
+        folder.save_features(measured.features)
+        folder.save_json("metrics.json", metrics.to_dict(orient="records"))
+    return measured
+
+
+def _require_splits(run: Run) -> None:
+    benchmark, config = run.benchmark, run.config
+    for rule in config.evaluation.selection:
+        test = selection_test(benchmark, rule)
+        splits = () if test is None else (test.query, test.gallery)
+        missing = [split for split in splits if split not in benchmark.sets]
+        if missing:
+            raise RlqkitError(
+                f"evaluation.selection names {rule}, but {benchmark.name} has no {missing[0]} "
+                "split; leave it out" + _teachers_remedy(config, rule)
+            )
+
+
+def _teachers_remedy(config: Config, rule: str) -> str:
+    """A teacher's rules don't come from evaluation.selection but from a key of its own."""
+    is_teacher = find_row(config.row).external and rule == config.teacher.selection
+    return " (for the teacher: teacher.selection=last)" if is_teacher else ""
+
+
+def _validate(network: Network, run: Run) -> dict[str, float]:
+    """Headline mAP on validation identities, and on the test if the field's habit is wanted."""
+    measured: dict[str, float] = {}
+    for rule in run.config.evaluation.selection:
+        test = selection_test(run.benchmark, rule)
+        if test is None:
+            continue
+        figures = selection_figures(network, run.benchmark, test, run.config, run.fabric)
+        measured |= {rule: figures["mAP"], f"{rule}_rank1": figures["rank1"]}
+    return measured
+
+
+def _evaluate_rules(run: Run, training: Training) -> None:
+    """Full evaluation of the last epoch and of every epoch that a selection rule chose.
+
+    Rules often choose the last epoch; the same weights are measured once.
+    """
+    student, folder = training.student, run.folder
+    last = {name: value.clone() for name, value in student.network.state_dict().items()}
+    tables, per_query = [], []
+    done: list[tuple[dict[str, torch.Tensor], Evaluation]] = []
+    for rule in run.config.evaluation.selection:
+        kept = training.kept.get(rule)
+        if rule != "last" and kept is None:
+            continue
+        state = kept["network"] if kept else last
+        student.network.load_state_dict(state)
+        measured = next((found for other, found in done if _same_weights(state, other)), None)
+        if measured is None:
+            measured = evaluate_network(student.network, run.benchmark, run.config, run.fabric)
+            done.append((state, measured))
+        epoch = kept["epoch"] if kept else training.phases[-1].epoch
+        tables.append(measured.metrics.assign(rule=rule, epoch=epoch))
+        per_query.append(measured.per_query.assign(rule=rule))
+        folder.save_network(student.network.state_dict(), rule)
+        if rule == "last":
+            folder.save_features(measured.features)
+    folder.save_per_query(pd.concat(per_query, ignore_index=True))
+    folder.save_json("metrics.json", metric_records(pd.concat(tables, ignore_index=True)))
+
+
+def _same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(value.to(other[name].device), other[name]) for name, value in one.items()
+    )

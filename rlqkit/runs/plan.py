@@ -1,0 +1,80 @@
+"""Which runs belong to a configuration: every row and seed, and the teacher they share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from rlqkit.config import (
+    CapConfig,
+    CompatConfig,
+    Config,
+    RecolouringConfig,
+    dataset_settings,
+    flatten,
+    get,
+)
+from rlqkit.errors import RlqkitError
+from rlqkit.method.rows import ROWS, TEACHER, find_row
+
+NEVER = "epoch 1000000"
+
+
+def planned_runs(config: Config) -> list[Config]:
+    """Configurations of all runs: the teacher first where a row needs it, then rows by seed.
+
+    Raises:
+        RlqkitError: an unknown row, or no seed.
+    """
+    rows = [find_row(name) for name in (config.reproduce.rows or ROWS)]
+    if not config.reproduce.seeds:
+        raise RlqkitError("reproduce.seeds is empty; give at least one seed")
+    plan = [
+        replace(config, row=row.name, seed=seed) for seed in config.reproduce.seeds for row in rows
+    ]
+    needs_teacher = any(row.uses_tad for row in rows)
+    return [teacher_config(config), *plan] if needs_teacher else plan
+
+
+def teacher_config(config: Config) -> Config:
+    """The configuration of the teacher's run: base model on the external set.
+
+    What a teacher does not see (attributes, recolouring, seeds of the student) is set to its
+    default, so that all students of a profile share one teacher.
+    """
+    teacher = config.teacher
+    training = replace(
+        config.training, epochs=teacher.epochs, steps=teacher.steps, batch=teacher.batch,
+        adversarial_from=config.training.adversarial_from if teacher.adversarial else NEVER,
+    )  # fmt: skip
+    selection = tuple(dict.fromkeys(("last", teacher.selection)))
+    evaluation = replace(config.evaluation, selection=selection)
+    return replace(
+        config, row=TEACHER.name, seed=teacher.seed, training=training, evaluation=evaluation,
+        cap=CapConfig(), recolouring=RecolouringConfig(), compat=CompatConfig(
+            preset=config.compat.preset, worker_seeds=config.compat.worker_seeds,
+            kl_reduction=config.compat.kl_reduction,
+            triplet_gradient=config.compat.triplet_gradient,
+        ),
+    )  # fmt: skip
+
+
+def settings_lines(config: Config) -> list[str]:
+    """What the paper profile sets because of the data set, and where the user decided otherwise."""
+    settings = dataset_settings(config.data.dataset)
+    if config.profile != "paper":
+        return []
+    if not settings:
+        return [
+            f"no settings of its own for data set {config.data.dataset}: the profile's hold, "
+            f"quality.mix = {config.quality.mix} among them"
+        ]
+    lines = [f"set for data set {config.data.dataset}, any --set wins:"]
+    for key, value in flatten(settings.get("set", {})).items():
+        shown, mine = _text(value), _text(get(config, key))
+        lines.append(f"  {key} = {mine}" + (f" (yours, instead of {shown})" * (mine != shown)))
+    return lines + [f"  {reason}" for reason in settings.get("why", [])]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,124 @@
+"""The main job: every row and seed of a profile, then tables, then the notebooks.
+
+Trainings run side by side in ``runtime.jobs`` processes. The teacher goes first, rows without TAD
+fill the other processes meanwhile, rows with TAD follow. Finished runs are skipped and killed
+ones resumed, so the command can be repeated at any time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlqkit.config import Config, dataset_settings, from_dict, to_dict
+from rlqkit.data import registry
+from rlqkit.errors import RlqkitError, one_line
+from rlqkit.evaluation.protocol import headline_name
+from rlqkit.method.rows import find_row
+from rlqkit.runs.experiment import train_and_evaluate
+from rlqkit.runs.folder import RunFolder
+
+Say = Callable[[str], None]
+
+
+def train_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFolder]:
+    """Runs configurations in ``jobs`` processes; rows with TAD wait for their teacher.
+
+    Raises:
+        RlqkitError: a run failed; the others were finished first.
+    """
+    todo = [config for config in plan if not RunFolder.of(config).finished]
+    skipped = len(plan) - len(todo)
+    if skipped:
+        say(f"{skipped} of {len(plan)} runs are finished already")
+    if not todo:
+        return [RunFolder.of(config) for config in plan]
+    independent = [config for config in todo if not find_row(config.row).uses_tad]
+    dependent = [config for config in todo if find_row(config.row).uses_tad]
+    say(f"{len(todo)} runs to do, {jobs} side by side")
+    context = multiprocessing.get_context("spawn")
+    numbers = context.Queue()
+    for number in range(jobs):
+        numbers.put(number)
+    failures: list[str] = []
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_start_worker, initargs=(numbers,)
+    ) as pool:
+        futures = {pool.submit(_run_in_worker, to_dict(c)): c for c in independent}
+        if _teachers_are_there(futures):
+            futures |= {pool.submit(_run_in_worker, to_dict(c)): c for c in dependent}
+        for future in as_completed(futures):
+            _report(future, futures[future], say, failures)
+    if failures:
+        raise RlqkitError("; ".join(failures))
+    return [RunFolder.of(config) for config in plan]
+
+
+def check_data(config: Config, say: Say) -> None:
+    """Data sets must be there before anything is trained, the shipped ones byte for byte.
+
+    Nobody publishes checksums of the real ones; `rlqkit data check` looks at those.
+    """
+    data = config.data
+    places = [(data.dataset, data.root), (data.external, data.external_root)]
+    for name, root in dict.fromkeys(places):
+        shipped = not dataset_settings(name)
+        benchmark = registry.load(name, Path(root) if root else None, verify=shipped)
+        images = sum(len(images) for images in benchmark.sets.values())
+        say(f"data set {name}: {images} images" + ", checksums agree" * shipped)
+
+
+def _start_worker(numbers: Any) -> None:
+    """Gives a worker its own line for progress bars, and ends it when its parent is gone."""
+    os.environ["RLQKIT_BAR"] = str(numbers.get())
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """A killed command must not leave trainings behind that its repetition would meet."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _run_in_worker(values: dict[str, Any]) -> float:
+    started = time.perf_counter()
+    train_and_evaluate(from_dict(values))
+    return time.perf_counter() - started
+
+
+def _teachers_are_there(futures: dict[Future[float], Config]) -> bool:
+    """Waits for them; a failure is reported with the others, and rows with TAD stay undone."""
+    teachers = [f for f, config in futures.items() if find_row(config.row).external]
+    return all([future.exception() is None for future in teachers])
+
+
+def _report(future: Future[float], config: Config, say: Say, failures: list[str]) -> None:
+    name = f"{find_row(config.row).title}, seed {config.seed}"
+    error = future.exception()
+    if error is None:
+        metrics = pd.DataFrame(RunFolder.of(config).metrics())
+        test = headline_name(metrics)
+        chosen = metrics[(metrics["protocol"] == test) & (metrics["rule"] == "last")]
+        rank1 = chosen.set_index(["query", "gallery"])["rank1"]
+        say(
+            f"{name}: {minutes(future.result())}, {test} rank-1 "
+            f"{100 * rank1['HQ', 'HQ']:.1f} on HQ, {100 * rank1['LQ', 'HQ']:.1f} on LQ queries"
+        )
+    else:
+        own = isinstance(error, RlqkitError)
+        text = one_line(error) if own else f"{type(error).__name__}: {one_line(error)}"
+        failures.append(f"{name} failed: {text}")
+        say(failures[-1])
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
