@@ -137,7 +137,7 @@ def test_which_run_is_meant(
         asked.append(config)
         raise OSError("far enough")
 
-    monkeypatch.setattr("rlqkit.experiment.run", watched)
+    monkeypatch.setattr("rlqkit.runs.experiment.train_and_evaluate", watched)
     arguments = [str(file) if text == "FILE" else text for text in arguments]
     rlqkit("train", "--profile", "smoke", "--results", tmp_path, *arguments)
     (config,) = asked

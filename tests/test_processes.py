@@ -56,7 +56,7 @@ def two_processes(*arguments: object) -> list[Ended]:
         "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test",
         "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
-    command = [sys.executable, str(TESTS / "process_worker.py"), *map(str, arguments)]
+    command = [sys.executable, str(TESTS / "support" / "process_worker.py"), *map(str, arguments)]
     started = [
         subprocess.Popen(
             command, cwd=TESTS.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

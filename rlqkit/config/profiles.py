@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlqkit.config.schema import NOT_HASHED, PROFILES, Config, DataConfig
-from rlqkit.config.strict import build, hint, listed
+from rlqkit.config.strict import build, did_you_mean, listed
 from rlqkit.errors import RlqkitError
 
 
@@ -30,7 +30,7 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
     """
     if name not in PROFILES:
         raise RlqkitError(
-            f'no profile "{name}"{hint(name, PROFILES)}; there are {listed(PROFILES)}'
+            f'no profile "{name}"{did_you_mean(name, PROFILES)}; there are {listed(PROFILES)}'
         )
     text = (resources.files("rlqkit") / "profiles" / f"{name}.toml").read_text(encoding="utf-8")
     values = tomllib.loads(text)

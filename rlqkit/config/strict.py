@@ -36,7 +36,7 @@ def build_section(cls: type, values: Any, prefix: str) -> Any:
         if key not in hints:
             known = [prefix + name for name in hints]
             raise RlqkitError(
-                f"unknown configuration key {prefix}{key}{hint(prefix + key, known)}"
+                f"unknown configuration key {prefix}{key}{did_you_mean(prefix + key, known)}"
                 f"; valid here: {listed(hints)}"
             )
     arguments = {
@@ -55,7 +55,7 @@ def _typed(hint: Any, value: Any, key: str) -> Any:
         if value not in choices:
             shown = [c for c in choices if c != ""]
             raise RlqkitError(
-                f"{key} = {value!r} is not one of {listed(shown)}{hint(str(value), shown)}"
+                f"{key} = {value!r} is not one of {listed(shown)}{did_you_mean(str(value), shown)}"
             )
         return value
     if origin in (tuple, types.GenericAlias):
@@ -98,7 +98,7 @@ def _validate(config: Config) -> None:
 def _validate_names(config: Config) -> None:
     if config.profile not in PROFILES:
         raise RlqkitError(
-            f'profile = "{config.profile}" is unknown{hint(config.profile, PROFILES)}; '
+            f'profile = "{config.profile}" is unknown{did_you_mean(config.profile, PROFILES)}; '
             f"there are {listed(PROFILES)}"
         )
     rules = config.evaluation.selection
@@ -149,7 +149,7 @@ def get(config: Config, key: str) -> Any:
     return value
 
 
-def hint(word: str, known: typing.Iterable[str]) -> str:
+def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f' (did you mean "{close[0]}"?)' if close else ""

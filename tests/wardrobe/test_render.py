@@ -52,7 +52,7 @@ from wardrobe.render.wardrobe import (
     own_outfit,  # noqa: E402
 )
 
-SHIPPED = Path(__file__).parents[1] / "data" / "wardrobe-v2"
+SHIPPED = Path(__file__).parents[2] / "data" / "wardrobe-v2"
 SEED = 41
 
 

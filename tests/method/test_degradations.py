@@ -22,7 +22,7 @@ from rlqkit.method.degradations import (
     pixelate,
 )
 
-GOLDEN = np.load(Path(__file__).parent / "golden" / "images.npz")
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "images.npz")
 IMAGE = GOLDEN["image"]
 
 

@@ -20,7 +20,7 @@ from rlqkit.runs import checkpoint, experiment
 from rlqkit.runs.checkpoint import read_checkpoint, write_checkpoint
 from rlqkit.runs.folder import RunFolder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LONG = {
     # epochs of 6 TAD and 12 CAP steps, long enough to be killed in the middle
     "training__steps": 90, "training__batch": 4, "teacher__batch": 8, "teacher__steps": 4,

@@ -41,7 +41,7 @@ from rlqkit.runs.plan import settings_lines, teacher_config
 from rlqkit.runs.published import published_runs
 
 DATASETS = ("ltcc", "prcc", "last", "deepchange", "celeb-reid")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RUN = '[[run]]\nname = "a"\ndataset = "ltcc"\nrow = "base"\n'
 FIGURE = '[[run.figure]]\nprotocol = "CC"\nrank1 = 1.0\nmAP = 1.0\nsource = "x"\n'
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from rlqkit.method import losses
 from rlqkit.method.network import CosineHead
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 ARRAYS = np.load(FOLDER / "losses.npz")
 VALUES = json.loads((FOLDER / "losses.json").read_text())
 Inputs = dict[str, Tensor]

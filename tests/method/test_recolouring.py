@@ -22,7 +22,7 @@ from rlqkit.method.recolouring import (
     recoloured_class,
 )
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = np.load(FOLDER / "images.npz")
 LABELS = json.loads((FOLDER / "images.json").read_text())
 IMAGE = GOLDEN["image"]

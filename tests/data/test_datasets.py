@@ -294,7 +294,7 @@ def test_broken_card(broken_wardrobe: Path) -> None:
 def test_default_root(tiny_wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RLQKIT_DATA", raising=False)
     embedded = registry.default_root("wardrobe-v2")
-    assert embedded == Path(imageset.__file__).parents[1] / "data" / "wardrobe-v2"
+    assert embedded == Path(imageset.__file__).parents[2] / "data" / "wardrobe-v2"
     monkeypatch.setenv("RLQKIT_DATA", str(tiny_wardrobe.parent))
     assert len(load("wardrobe-v2")["train"]) == 48
     monkeypatch.setenv("RLQKIT_DATA", str(tmp_path))  # other data sets only

@@ -32,7 +32,7 @@ from rlqkit.method.recolouring import COLOURS, Recolouring
 from rlqkit.method.sampling import Draw, IdentitySampler, ShuffleSampler
 from rlqkit.randomness import SeedPolicy
 
-GOLDEN = np.load(Path(__file__).parent / "golden" / "images.npz")
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "images.npz")
 IMAGE = GOLDEN["image"]
 SIZE = (64, 32)
 N = 12

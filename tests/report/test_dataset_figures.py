@@ -20,7 +20,7 @@ from rlqkit.data.published.load import LAYOUTS
 from rlqkit.data.registry import load
 from rlqkit.report.figures import datasets
 
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "datasets"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "datasets"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from rlqkit.errors import RlqkitError
 from rlqkit.method.sampling import Draw, IdentitySampler, ShuffleSampler
 from rlqkit.randomness import STREAMS, SeedPolicy, generator
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "sampler.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sampler.json").read_text())
 IDENTITIES = np.repeat(np.arange(len(GOLDEN["counts_per_identity"])), GOLDEN["counts_per_identity"])
 
 

@@ -59,7 +59,9 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
 
 def test_every_field_is_explained() -> None:
     """A docstring stands below each field: configuration is documentation."""
-    source = (Path(__file__).parents[1] / "rlqkit" / "config.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parents[2] / "rlqkit" / "config" / "schema.py").read_text(
+        encoding="utf-8"
+    )
     lines = source.splitlines()
     for key in leaves():
         name = key.rpartition(".")[2]

@@ -265,7 +265,7 @@ def test_settings_of_old_sets_are_unchanged_and_all_survive_json() -> None:
         assert spec_from_settings(json.loads(json.dumps(spec.settings()))) == spec
     later = {"people_seed", "staging", "external_first", "shape_spread"}
     assert not later & set(generate.WARDROBE_V1.settings())
-    made = Path(__file__).parent / "golden" / "wardrobe-v1.json"
+    made = Path(__file__).parents[1] / "golden" / "wardrobe-v1.json"
     assert json.loads(made.read_text())["generator"] == generate.WARDROBE_V1.settings()
     with pytest.raises(RlqkitError, match="install the version"):
         spec_from_settings({"name": "x"})

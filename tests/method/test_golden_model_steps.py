@@ -19,7 +19,7 @@ from rlqkit.method.network import Heads, count_parameters
 from rlqkit.method.rows import ROWS
 from rlqkit.method.steps import StepRules, Student, cap_step, tad_step
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 RESNET50 = ModelConfig(weights="none")
 TOLERANCE = 1e-9
 TERM_NAMES = {

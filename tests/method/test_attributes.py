@@ -19,7 +19,7 @@ from rlqkit.method.attributes import (
     scale_joints,
 )
 
-GOLDEN = np.load(Path(__file__).parent / "golden" / "pose.npz")
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "pose.npz")
 
 
 def picked(case: int) -> tuple[np.ndarray, tuple[int, int]]:

@@ -25,7 +25,7 @@ from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder, find_runs
 from rlqkit.runs.released_weights import import_weights, load_heads, read_released
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 SIZES = {"classifier.weight": [10, 4096], "classifier.bias": [10]}
 Released = dict[str, Any]
 

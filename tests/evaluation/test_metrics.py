@@ -26,7 +26,7 @@ from rlqkit.evaluation.metrics import (
     ranked_list,
 )
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
