@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 from rlqkit.config import Config
+from rlqkit.progress import Say, minutes
 from rlqkit.report.execute import execute_notebooks
 from rlqkit.report.tables import write_tables
 from rlqkit.runs.folder import profile_folder
 from rlqkit.runs.plan import planned_runs, settings_lines
-from rlqkit.runs.reproduce import Say, check_data, minutes, train_all
+from rlqkit.runs.reproduce import check_data, train_all
 
 
 def reproduce(config: Config, notebooks: bool = True, say: Say = print) -> Path:

@@ -13,8 +13,8 @@ from typing import Any
 
 from rlqkit.config import Config, flatten, load_profile, to_dict
 from rlqkit.errors import RlqkitError
+from rlqkit.progress import Say, minutes
 from rlqkit.runs.folder import profile_folder
-from rlqkit.runs.reproduce import Say, minutes
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,9 @@ from rlqkit.data import registry
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.protocol import headline_name
 from rlqkit.method.rows import find_row
+from rlqkit.progress import Say, minutes
 from rlqkit.runs.experiment import train_and_evaluate
 from rlqkit.runs.folder import RunFolder
-
-Say = Callable[[str], None]
 
 
 def train_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFolder]:
@@ -118,7 +117,3 @@ def _report(future: Future[float], config: Config, say: Say, failures: list[str]
         text = one_line(error) if own else f"{type(error).__name__}: {one_line(error)}"
         failures.append(f"{name} failed: {text}")
         say(failures[-1])
-
-
-def minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"

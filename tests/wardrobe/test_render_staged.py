@@ -28,6 +28,7 @@ from wardrobe.render.backdrop import (
 from wardrobe.render.camera import (
     Crop,
     external_camera,
+    in_weather,
     look_at,
     target_camera,  # noqa: E402
 )
@@ -53,7 +54,6 @@ from wardrobe.render.surroundings import (
     WEATHER_CHANCES,
     Spot,
     ground_albedo,
-    in_weather,
     sample_spot,
     sample_surroundings,
 )

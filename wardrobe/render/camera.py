@@ -13,7 +13,7 @@ import numpy as np
 
 from wardrobe.render.scene import Scene, sample_scene
 from wardrobe.render.streams import Stream, generator
-from wardrobe.render.surroundings import Surroundings, sample_surroundings
+from wardrobe.render.surroundings import KEY_AND_AMBIENT, Spot, Surroundings, sample_surroundings
 
 Range = tuple[float, float]
 EXTERNAL_FIRST = 11
@@ -200,3 +200,23 @@ def external_camera(
         yaw=rng.uniform(-40.0, 40.0), blur=rng.uniform(0.25, 0.4),
         surroundings=sample_surroundings(seed, number),
     )  # fmt: skip
+
+
+def in_weather(camera: Camera, spot: Spot, rng: np.random.Generator) -> Camera:
+    """Return the camera with the light of a spot: sun or lamps wander, clouds soften."""
+    key, ambient = KEY_AND_AMBIENT[spot.weather]
+    turn = rng.uniform(-0.6, 0.6)
+    x, y, z = camera.light
+    light = np.array(
+        [x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn), z]
+    )
+    if spot.weather == "indoor":
+        light = light + np.array([0.0, 0.0, 0.7])  # lamps hang overhead
+    grey = 0.7 if spot.weather == "overcast" else 0.0
+    return replace(
+        camera,
+        light=light / np.linalg.norm(light),
+        key=camera.key * key * rng.uniform(0.9, 1.1),
+        ambient=camera.ambient * ambient * rng.uniform(0.9, 1.1),
+        key_tint=camera.key_tint * (1.0 - grey) + grey,
+    )

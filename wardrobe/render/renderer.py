@@ -9,7 +9,7 @@ import numpy as np
 
 from wardrobe.render.backdrop import draw_backdrop
 from wardrobe.render.body import JOINTS, BodyFields, BodyModel
-from wardrobe.render.camera import Camera, Crop, View, look_at, person_crop
+from wardrobe.render.camera import Camera, Crop, View, in_weather, look_at, person_crop
 from wardrobe.render.detail import refine, wrinkled
 from wardrobe.render.extras import require
 from wardrobe.render.gait import pose_angles, rotation
@@ -20,7 +20,7 @@ from wardrobe.render.mesh import vertex_normals
 from wardrobe.render.raster import Raster, interpolate, rasterise
 from wardrobe.render.scene import floor_albedo, wall_albedo
 from wardrobe.render.staging import MOST_HIDDEN, Stage, Staging, WalkOn, set_stage
-from wardrobe.render.surroundings import Spot, in_weather, sample_spot
+from wardrobe.render.surroundings import Spot, sample_spot
 from wardrobe.render.things import Thing, merge
 
 OVERSAMPLING = 2

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import colorsys
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
 from wardrobe.render.streams import Stream, generator, smoothstep, wave_noise
-
-if TYPE_CHECKING:
-    from wardrobe.render.camera import Camera
 
 OUTDOOR_GROUNDS = ("asphalt", "paving", "grass", "gravel")
 INDOOR_GROUNDS = ("tiles", "checker", "planks", "carpet")
@@ -132,26 +128,6 @@ def sample_spot(place: Surroundings, rng: np.random.Generator) -> Spot:
         y=rng.uniform(-2.5, 2.5),
         side=float(side) if beside_wall else math.inf,
         weather=weather if place.outdoor else "indoor",
-    )
-
-
-def in_weather(camera: Camera, spot: Spot, rng: np.random.Generator) -> Camera:
-    """Return the camera with the light of a spot: sun or lamps wander, clouds soften."""
-    key, ambient = KEY_AND_AMBIENT[spot.weather]
-    turn = rng.uniform(-0.6, 0.6)
-    x, y, z = camera.light
-    light = np.array(
-        [x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn), z]
-    )
-    if spot.weather == "indoor":
-        light = light + np.array([0.0, 0.0, 0.7])  # lamps hang overhead
-    grey = 0.7 if spot.weather == "overcast" else 0.0
-    return replace(
-        camera,
-        light=light / np.linalg.norm(light),
-        key=camera.key * key * rng.uniform(0.9, 1.1),
-        ambient=camera.ambient * ambient * rng.uniform(0.9, 1.1),
-        key_tint=camera.key_tint * (1.0 - grey) + grey,
     )
 
 

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlqkit.method.rows import find_row
-from rlqkit.method.training import Record
 from rlqkit.report.style import HQ_COLOUR, LIGHT, LQ_COLOUR, THIRD_COLOUR, WRONG_COLOUR
 
 FAMILIES: dict[str, dict[str, str]] = {
@@ -138,7 +137,7 @@ class LivePicture:
         self.families, self.title = families_of(terms), known.title
         self.phases, self.every, self.frames = phases, every, 0
 
-    def __call__(self, history: list[Record]) -> None:
+    def __call__(self, history: list[dict[str, Any]]) -> None:
         if len(history) % self.every and len(history) < self.phases:
             return
         from IPython.display import clear_output, display
