@@ -18,7 +18,7 @@ from packaging.version import Version
 import rlqkit
 from rlqkit.config import load_profile
 from rlqkit.report import tables
-from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.folder import RunFolder, reference_folder
 from wardrobe.calibration import calibration_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -196,9 +196,10 @@ def test_ci_runs_what_the_readme_says() -> None:
 def test_results_are_kept_but_no_weights(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     shutil.copy(ROOT / ".gitignore", tmp_path)
-    run = "results/quick/runs/base"
+    run = "results/reference/quick/runs/base"
     ignored = [f"{run}/last.pt", f"{run}/model.safetensors", ".venv/x", "rlqkit.egg-info/x"]
-    kept = [f"{run}/metrics.json", f"{run}/per_query.parquet", "results/quick/00_tour.ipynb"]
+    ignored += ["results/quick/runs/base/metrics.json", "results/quick/tables/summary.md"]
+    kept = [f"{run}/metrics.json", f"{run}/per_query.parquet"]
     check = subprocess.run(
         ["git", "-C", str(tmp_path), "check-ignore", *ignored, *kept],
         capture_output=True,
@@ -212,39 +213,25 @@ def test_results_are_kept_but_no_weights(tmp_path: Path) -> None:
 def test_the_figures_in_the_readme_are_those_of_the_committed_runs(profile: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.split(f"<!-- {profile}:begin -->")[1].split(f"<!-- {profile}:end -->")[0]
-    # as committed: whoever ran `make reproduce` has seconds of their own in the folder
-    place = f"HEAD:results/{profile}/tables/summary.md"
-    table = subprocess.run(["git", "show", place], cwd=ROOT, capture_output=True, text=True)
-    if table.returncode:
-        pytest.skip("no git history here")
-    assert shown.strip() == table.stdout.strip()
+    table = (reference_folder(profile) / "tables" / "summary.md").read_text(encoding="utf-8")
+    assert shown.strip() == table.strip()
 
 
 @pytest.mark.parametrize("profile", ["quick", "laptop"])
 def test_committed_differences_are_those_of_the_committed_runs(profile: str) -> None:
-    _require_committed_results(profile)
-    table = pd.read_csv(ROOT / f"results/{profile}/tables/differences_rank1.csv")
-    config = load_profile(profile, {"runtime.results": str(ROOT / "results")})
+    table = pd.read_csv(reference_folder(profile) / "tables" / "differences_rank1.csv")
+    config = load_profile(profile, {"runtime.results": str(reference_folder(profile).parent)})
     found = tables.difference_table(config).round(2)
     pd.testing.assert_frame_equal(table, found, check_dtype=False, check_column_type=False)
 
 
 def test_committed_calibration_is_that_of_the_committed_runs() -> None:
-    _require_committed_results("laptop")
-    table = pd.read_csv(ROOT / "results/laptop/tables/calibration.csv")
-    folders = [RunFolder(p) for p in sorted((ROOT / "results/laptop/runs").iterdir())]
+    table = pd.read_csv(reference_folder("laptop") / "tables" / "calibration.csv")
+    folders = [RunFolder(p) for p in sorted((reference_folder("laptop") / "runs").iterdir())]
     chosen = [folder for folder in folders if folder.config().row in ("base", "teacher")]
     found = calibration_table(chosen).round(4)
     shown = table.fillna({"target": "", "verdict": ""})
     pd.testing.assert_frame_equal(shown, found, check_dtype=False, atol=1e-4)
-
-
-def _require_committed_results(profile: str) -> None:
-    """Runs of one's own are no matter of this repository's tables."""
-    command = ["git", "status", "--porcelain", "--", f"results/{profile}"]
-    state = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if state.returncode or state.stdout.strip():
-        pytest.skip(f"results/{profile} is not as committed")
 
 
 def test_pictures_and_pages_that_the_readme_names_are_there() -> None:

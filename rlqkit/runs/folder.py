@@ -49,6 +49,11 @@ def profile_folder(config: Config) -> Path:
     return Path(config.runtime.results) / config.profile
 
 
+def reference_folder(profile: str) -> Path:
+    """Where the shipped results of a profile lie; nothing is ever written there by a command."""
+    return Path(__file__).resolve().parents[2] / "results" / "reference" / profile
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run on disk; a thin reader and writer, with no knowledge of training."""
@@ -59,6 +64,11 @@ class RunFolder:
     def of(cls, config: Config) -> RunFolder:
         """The folder that belongs to a configuration, whether it exists or not."""
         return cls(profile_folder(config) / "runs" / run_id(config))
+
+    @classmethod
+    def shipped(cls, config: Config) -> RunFolder:
+        """The folder of a configuration's run among the shipped results, if it is there."""
+        return cls(reference_folder(config.profile) / "runs" / run_id(config))
 
     @property
     def finished(self) -> bool:
