@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,17 +26,28 @@ def atomically(file: Path, durable: bool = False, shared: bool = False) -> Itera
     file.parent.mkdir(parents=True, exist_ok=True)
     own = f".{os.getpid()}" if shared else ""
     temporary = file.with_name(f"{file.name}{own}.partial")
-    yield temporary
+    try:
+        yield temporary
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, Exception) and not isinstance(error, OSError) and _full(file.parent):
+            # libraries that write tensors have errors of their own for a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+        raise
     if durable:
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
     os.replace(temporary, file)
 
 
+def _full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < 2**20
+
+
 def write_json(file: Path, value: Any) -> None:
     """Writes JSON atomically."""
     with atomically(file) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def digest(file: Path) -> str:

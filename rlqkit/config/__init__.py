@@ -5,6 +5,7 @@ from rlqkit.config.profiles import (
     dataset_settings,
     flatten,
     from_dict,
+    is_hashed,
     load_file,
     load_profile,
     parse_override,
@@ -35,5 +36,6 @@ __all__ = [
     "EvaluationConfig", "ModelConfig", "Moment", "QualityConfig", "RecolouringConfig",
     "ReproduceConfig", "RuntimeConfig", "TeacherConfig", "TrainingConfig", "build",
     "build_section", "config_hash", "dataset_settings", "flatten", "from_dict", "get",
+    "is_hashed",
     "load_file", "load_profile", "parse_override", "to_dict", "with_overrides",
 ]  # fmt: skip

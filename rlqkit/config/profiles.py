@@ -122,16 +122,26 @@ def from_dict(values: dict[str, Any]) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """Eight hexadecimal digits over everything that can change the numbers of a run."""
-    values = to_dict(config)
-    for section, names in NOT_HASHED.items():
-        if names is None:
-            values.pop(section)
-        else:
-            for name in names:
-                values[section].pop(name)
+    """Eight hexadecimal digits over everything that can change the numbers of a run.
+
+    Only values that aren't a field's default count, so a new field with a default leaves the runs
+    of before their names.
+    """
+    usual = flatten(to_dict(Config()))
+    values = {
+        key: value
+        for key, value in flatten(to_dict(config)).items()
+        if value != usual[key] and is_hashed(key)
+    }
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def is_hashed(key: str) -> bool:
+    """Whether a dotted key can change the numbers of a run."""
+    section, _, name = key.partition(".")
+    names = NOT_HASHED.get(section, ())
+    return names is not None and name not in names
 
 
 def _merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

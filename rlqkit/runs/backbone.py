@@ -42,6 +42,23 @@ def build_network(config: ModelConfig, branches: Sequence[Branch]) -> Network:
     return Network(load_backbone(config), branches, config.share_through, config.pose_from)
 
 
+def weights_file(config: ModelConfig) -> Path | None:
+    """The file that a configuration's starting weights come from; None for ImageNet's and none.
+
+    Raises:
+        RlqkitError: it doesn't exist.
+    """
+    if config.weights in ("imagenet", "none"):
+        return None
+    file = START_WEIGHTS.get(config.weights, Path(config.weights))
+    if not file.is_file():
+        raise RlqkitError(
+            f"model.weights = {config.weights} does not exist; give a file of a state dict, "
+            f'{", ".join(START_WEIGHTS)}, "imagenet" or "none"'
+        )
+    return file
+
+
 def load_backbone(config: ModelConfig) -> nn.Module:
     """A ResNet of timm with its starting weights.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlqkit.config import to_dict
+from rlqkit.config import Config, config_hash, flatten, from_dict, is_hashed, to_dict
 from rlqkit.errors import RlqkitError
 from rlqkit.files import atomically
 from rlqkit.method.training import Training
@@ -46,6 +46,7 @@ def restore(training: Training, file: Path) -> None:
     if not file.exists():
         return
     state, student = read_checkpoint(file), training.student
+    _require_same_configuration(training.config, state["config"], file)
     load_weights(student.network, state["network"], file)
     load_weights(student.heads, state["heads"], file)
     student.optimiser.load_state_dict(state["optimiser"])
@@ -55,6 +56,25 @@ def restore(training: Training, file: Path) -> None:
     training.next_phase = state["next_phase"]
     student.fabric.strategy.precision.load_state_dict(state["precision"])
     restore_random_states(state["random"])
+
+
+def _require_same_configuration(config: Config, began: dict[str, Any], file: Path) -> None:
+    """Nothing that can change the numbers of a run may change on its way."""
+    try:
+        other = from_dict(began)
+    except RlqkitError as error:
+        raise RlqkitError(
+            f"checkpoint {file} is of another version of rlqkit ({error}); delete it and train "
+            "again"
+        ) from None
+    if config_hash(other) == config_hash(config):
+        return
+    mine, theirs = flatten(to_dict(config)), flatten(to_dict(other))
+    changed = [key for key, value in mine.items() if is_hashed(key) and theirs[key] != value]
+    raise RlqkitError(
+        f"checkpoint {file} is of another configuration: {changed[0]} was {theirs[changed[0]]} and "
+        f"is {mine[changed[0]]}; use the one it began with, or delete it and train again"
+    )
 
 
 def write_checkpoint(file: Path, state: dict[str, Any]) -> None:

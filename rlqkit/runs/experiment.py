@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,8 +14,10 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
+from tqdm import tqdm
 
 from rlqkit.config import Config
+from rlqkit.data.fingerprint import fingerprint
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.loaders import external_data, load_benchmark, load_external, target_data
 from rlqkit.errors import RlqkitError
@@ -25,12 +28,14 @@ from rlqkit.evaluation.protocol import (
     selection_figures,
     selection_test,
 )
+from rlqkit.files import digest
 from rlqkit.method.network import Network, backbone_state
 from rlqkit.method.rows import Row, find_row
 from rlqkit.method.training import Record, Training
 from rlqkit.processes import on_first, with_others
+from rlqkit.progress import Say
 from rlqkit.runs import checkpoint
-from rlqkit.runs.backbone import build_network
+from rlqkit.runs.backbone import build_network, weights_file
 from rlqkit.runs.device import adopt_processes, machine, precision_in_force
 from rlqkit.runs.folder import RunFolder
 from rlqkit.runs.plan import teacher_config
@@ -63,6 +68,17 @@ class Run:
         """The external set, for rows that train on it."""
         needed = self.row.external or self.row.uses_tad
         return load_external(self.config) if needed else None
+
+    @cached_property
+    def read(self) -> dict[str, dict[str, str]]:
+        """Digests of what the run reads: target, external, weights → part → digits."""
+        found = {"target": fingerprint(self.benchmark.sets)}
+        if self.external is not None:
+            found["external"] = fingerprint({"external": self.external})
+        weights = weights_file(self.config.model)
+        if weights is not None:
+            found["model.weights"] = {"weights": digest(weights)[:16]}
+        return found
 
     def teacher(self) -> Run:
         """The run of this run's teacher, which shares its machine and its data."""
@@ -104,11 +120,20 @@ def train_and_evaluate(
 
 
 def complete(
-    run: Run, progress: bool = True, on_phase: Callable[[list[Record]], None] | None = None
+    run: Run,
+    progress: bool = True,
+    on_phase: Callable[[list[Record]], None] | None = None,
+    say: Say = tqdm.write,
 ) -> RunFolder:
-    """``train_and_evaluate`` of a run that was resolved before."""
+    """``train_and_evaluate`` of a run that was resolved before.
+
+    One process at a time works in a run's folder: a second one waits, says so by ``say``, and
+    then returns the finished run or goes on where the first was stopped.
+    """
     fabric, folder = run.fabric, run.folder
-    with with_others(fabric):
+    lock = folder.locked(say) if fabric.is_global_zero and not folder.finished else nullcontext()
+    with lock, with_others(fabric):
+        on_first(fabric, lambda: folder.require_same(run.config, run.read))
         if on_first(fabric, lambda: folder.finished):
             return folder
         teacher = None
@@ -121,7 +146,7 @@ def complete(
         training.on_phase = on_phase
         training.save = partial(checkpoint.save, file=folder.path / "checkpoint.pt")
         checkpoint.restore(training, folder.path / "checkpoint.pt")
-        on_first(fabric, lambda: folder.start(run.config))
+        on_first(fabric, lambda: folder.start(run.config, run.read))
         training.run(progress)
         on_first(fabric, lambda: _write_results(run, training, started))
     return folder
@@ -130,7 +155,7 @@ def complete(
 def _write_results(run: Run, training: Training, started: float) -> None:
     folder = run.folder
     folder.save_json("history.json", training.history)
-    _evaluate_rules(run, training)
+    metrics = _evaluate_rules(run, training)
     images = {split: len(images) for split, images in run.benchmark.sets.items()}
     if run.external is not None:
         images["external"] = len(run.external)
@@ -140,6 +165,7 @@ def _write_results(run: Run, training: Training, started: float) -> None:
         "seconds": round(time.perf_counter() - started, 1),
     }
     folder.save_json("environment.json", folder.environment() | made_with)
+    folder.save_json("metrics.json", metric_records(metrics))  # last: now the run is finished
 
 
 def prepare(run: Run, teacher: Network | None = None) -> Training:
@@ -219,7 +245,7 @@ def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
         metrics = measured.metrics.assign(rule=rule, epoch=epoch)
         folder.save_per_query(measured.per_query.assign(rule=rule))
         folder.save_features(measured.features)
-        folder.save_json("metrics.json", metrics.to_dict(orient="records"))
+        folder.save_json("metrics.json", metric_records(metrics))
     return measured
 
 
@@ -254,7 +280,7 @@ def _validate(network: Network, run: Run) -> dict[str, float]:
     return measured
 
 
-def _evaluate_rules(run: Run, training: Training) -> None:
+def _evaluate_rules(run: Run, training: Training) -> pd.DataFrame:
     """Full evaluation of the last epoch and of every epoch that a selection rule chose.
 
     Rules often choose the last epoch; the same weights are measured once.
@@ -280,7 +306,7 @@ def _evaluate_rules(run: Run, training: Training) -> None:
         if rule == "last":
             folder.save_features(measured.features)
     folder.save_per_query(pd.concat(per_query, ignore_index=True))
-    folder.save_json("metrics.json", metric_records(pd.concat(tables, ignore_index=True)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

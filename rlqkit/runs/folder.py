@@ -1,7 +1,7 @@
 """Run folders: every number of the kit comes from one.
 
     results/<profile>/runs/<row>-s<seed>-<hash>/
-        config.json         the whole configuration
+        config.json         the whole configuration, digests of what was read
         environment.json    versions, commit, machine kind, threads, times
         history.json        one record per phase: losses, learning rate, seconds, validation
         metrics.json        every selection rule x protocol x image quality
@@ -16,14 +16,18 @@ heads-last.safetensors, without history and checkpoint; they get their metrics w
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
@@ -31,17 +35,58 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from rlqkit.config import Config, config_hash, from_dict, to_dict
+from rlqkit import __version__
+from rlqkit.config import (
+    CapConfig,
+    CompatConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    RecolouringConfig,
+    TeacherConfig,
+    config_hash,
+    flatten,
+    from_dict,
+    is_hashed,
+    to_dict,
+)
 from rlqkit.errors import RlqkitError
 from rlqkit.files import atomically, write_json
 from rlqkit.method.network import Network
 from rlqkit.method.rows import find_row
+from rlqkit.progress import Say
 from rlqkit.runs.environment import environment
 
 
 def run_id(config: Config) -> str:
     """Name of the run's folder: row, seed and a hash of everything that can change its numbers."""
-    return f"{config.row}-s{config.seed}-{config_hash(config)}"
+    return f"{config.row}-s{config.seed}-{config_hash(what_counts(config))}"
+
+
+def what_counts(config: Config) -> Config:
+    """The configuration with every key that its row doesn't use at the default.
+
+    So a sweep over K doesn't train base again, and two spellings of the same switches are one run.
+    """
+    row, compat = find_row(config.row), config.compat
+    switches = {f.name: compat.switch(f.name) for f in fields(compat) if f.name != "preset"}
+    if not row.uses_pose:
+        config = replace(config, cap=CapConfig())
+        config = replace(config, model=replace(config.model, pose_from=ModelConfig.pose_from))
+    if not row.recolour:
+        config = replace(config, recolouring=RecolouringConfig())
+        switches["mask_overlap"] = "clean"
+    if not row.uses_tad:
+        config = replace(config, teacher=TeacherConfig())
+        switches |= {"external_order": "clean", "zero_grad": "clean"}
+    if config.training.processes == 1:
+        switches["triplet_gradient"] = "clean"
+    if not (row.uses_tad or row.external):
+        usual = DataConfig()
+        external = ("external", "external_identities", "external_images")
+        data = {name: getattr(usual, name) for name in external}
+        config = replace(config, data=replace(config.data, **data))
+    return replace(config, compat=CompatConfig(**switches))
 
 
 def profile_folder(config: Config) -> Path:
@@ -52,6 +97,10 @@ def profile_folder(config: Config) -> Path:
 def reference_folder(profile: str) -> Path:
     """Where the shipped results of a profile lie; nothing is ever written there by a command."""
     return Path(__file__).resolve().parents[2] / "results" / "reference" / profile
+
+
+KIT, READ = "kit", "read"
+"""Keys of config.json beside the configuration: version of the kit, digests of what was read."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +135,87 @@ class RunFolder:
         """Where imported weights come from and what their file claims."""
         return dict(self._json("provenance.json"))
 
-    def start(self, config: Config) -> None:
-        """Creates the folder with configuration and environment."""
+    def start(self, config: Config, read: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """Creates the folder with configuration and environment.
+
+        Args:
+            config: of the run.
+            read: what it reads: target, external, weights → part → digest.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         values = to_dict(config)
         values["runtime"].pop("results")  # where it lies is not part of what it is
-        write_json(self.path / "config.json", values)
+        write_json(self.path / "config.json", {**values, KIT: __version__, READ: read or {}})
         write_json(self.path / "environment.json", environment())
 
     def config(self) -> Config:
-        """The configuration that the run was made with."""
-        return from_dict(self._json("config.json"))
+        """The configuration that the run was made with.
+
+        Raises:
+            RlqkitError: there is none, or this version of the kit can't read it.
+        """
+        values = self._json("config.json")
+        made_by = "another"
+        if isinstance(values, dict):
+            made_by = values.pop(KIT, "an older")
+            values.pop(READ, None)
+        try:
+            return from_dict(values)
+        except RlqkitError as error:
+            raise RlqkitError(
+                f"{self.path / 'config.json'} is of {made_by} version of rlqkit, this is "
+                f"{__version__} ({error}); use that version, or move the run folder away"
+            ) from None
+
+    def require_same(self, config: Config, read: Mapping[str, Mapping[str, str]]) -> None:
+        """Refuses a run that was begun with other data, labels, masks, weights or settings.
+
+        Raises:
+            RlqkitError: a digest differs from the one kept in config.json, or a key that counts
+                has another value there (an older kit with other defaults); it is named.
+        """
+        if not (self.path / "config.json").is_file():
+            return
+        mine, theirs = (flatten(to_dict(what_counts(c))) for c in (config, self.config()))
+        for key, value in theirs.items():
+            if is_hashed(key) and mine[key] != value:
+                raise RlqkitError(
+                    f"{self.path} was begun with {key} = {value} and not {mine[key]}; use another "
+                    "--results folder, or delete the run folder"
+                )
+        began = self._json("config.json").get(READ) or {}
+        for source, parts in began.items():
+            for part, digits in parts.items():
+                if read.get(source, {}).get(part) != digits:
+                    raise RlqkitError(
+                        f"{self.path} was begun with other {part} of the {source}; give the ones "
+                        "it began with, another --results folder, or delete the run folder"
+                    )
+
+    @contextmanager
+    def locked(self, say: Say) -> Iterator[None]:
+        """Holds the run folder for this process; others wait, with a line that says for whom.
+
+        The lock ends with the process that holds it, however that ends.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        place = self.path.with_name(f".{self.path.name}.lock")
+        holder = place.with_suffix(".holder")
+        lock = FileLock(place)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+            say(f"{self.path.name}: waiting for {who}, which works on this run")
+            lock.acquire()
+        try:
+            with atomically(holder) as temporary:
+                name = f"process {os.getpid()} on {platform.node()}"
+                temporary.write_text(name, encoding="utf-8")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
 
     def history(self) -> pd.DataFrame:
         """One row per phase of the training."""
@@ -188,8 +307,11 @@ class RunFolder:
     def _json(self, name: str) -> Any:
         try:
             return json.loads(self._file(name).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise RlqkitError(f"{self.path / name} is not valid JSON ({error})") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RlqkitError(
+                f"{self.path / name} is not valid JSON ({error}); delete it and run the same "
+                "command again, which makes it anew"
+            ) from None
 
 
 def find_runs(folder: Path) -> list[RunFolder]:

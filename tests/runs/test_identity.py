@@ -1,0 +1,238 @@
+"""A run is what its name says: what counts, what was read, and one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import shutil
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import Outcome, rlqkit, smoke_options
+from conftest import write_checksums
+
+from rlqkit import files
+from rlqkit.config import Config, config_hash, load_profile, with_overrides
+from rlqkit.data.fingerprint import fingerprint
+from rlqkit.data.imageset import Benchmark
+from rlqkit.data.registry import load
+from rlqkit.errors import RlqkitError
+from rlqkit.runs.folder import RunFolder, run_id
+
+SHORT = {"training__steps": 3, "teacher__steps": 2}
+
+
+def train(data: Path, results: Path, row: str = "pose", **changes: object) -> Outcome:
+    options = smoke_options(data, results, **SHORT, **changes)
+    return rlqkit("train", "--row", row, *options)
+
+
+def refused(outcome: Outcome, *words: str) -> None:
+    assert outcome.code == 2 and outcome.err.count("\n") == 1, outcome
+    assert all(word in outcome.err for word in words), outcome.err
+
+
+# ------------------------------------------------------------------------------ what counts
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "same", "other"),
+    [
+        ("cap.clusters", 7, ("base", "gender", "tad"), ("pose", "cap", "rlq")),
+        ("model.pose_from", "layer2", ("base", "tad", "gender"), ("pose", "rlq")),
+        ("recolouring.colour_groups", 2, ("cal", "base-plain", "teacher"), ("base", "rlq")),
+        ("teacher.steps", 9, ("base", "cap", "base-lq"), ("tad", "rlq")),
+        ("data.external_images", 32, ("base", "cap"), ("tad", "rlq", "teacher")),
+        ("compat.mask_overlap", "official", ("cal", "base-plain"), ("base", "rlq")),
+        ("compat.external_order", "official", ("base", "cap"), ("tad",)),
+        ("training.steps", 99, (), ("base", "teacher", "rlq")),
+    ],
+)
+def test_a_key_counts_where_the_row_uses_it(
+    key: str, value: object, same: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    for row in (*same, *other):
+        config = load_profile("smoke", {"row": row})
+        changed = run_id(with_overrides(config, {key: value}))
+        assert (changed == run_id(config)) == (row in same), row
+
+
+def test_two_spellings_of_the_same_switches_are_one_run() -> None:
+    config = load_profile("smoke", {"row": "rlq"})
+    spelt = {f"compat.{name}": "clean" for name in ("kl_reduction", "worker_seeds", "zero_grad")}
+    assert run_id(with_overrides(config, spelt)) == run_id(config)
+    assert run_id(with_overrides(config, {"compat.preset": "official"})) != run_id(config)
+
+
+def test_defaults_have_no_part_in_the_hash() -> None:
+    """Pinned: a new field with a default must leave the names of earlier runs alone."""
+    assert config_hash(Config()) == "44136fa3"  # of an empty table
+    assert config_hash(load_profile("paper")) != config_hash(Config(seed=2))
+
+
+# ----------------------------------------------------------------------------- what was read
+
+
+@pytest.fixture(scope="module")
+def begun(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results folder with a finished run of row pose: read only."""
+    results = tmp_path_factory.mktemp("begun")
+    assert train(tiny_wardrobe, results).code == 0
+    return results
+
+
+def copied(results: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(results, folder / "results"))
+
+
+def only_run(results: Path) -> Path:
+    (run,) = (results / "smoke/runs").glob("pose-*")
+    return run
+
+
+def edited_copy(data: Path, folder: Path) -> Path:
+    """The tiny data set with joints moved by ten pixels."""
+    copy = Path(shutil.copytree(data, folder / "wardrobe-v2"))
+    joints = pd.read_csv(copy / "joints.csv")
+    joints["x0"] += 10
+    joints.to_csv(copy / "joints.csv", index=False)
+    (copy / "SHA256SUMS").unlink()
+    write_checksums(copy)
+    return copy
+
+
+def test_a_folder_that_is_not_there_returns_no_finished_run(begun: Path, tmp_path: Path) -> None:
+    refused(train(tmp_path / "nothing", begun), "nothing", "missing")
+
+
+def test_other_labels_are_refused(begun: Path, tiny_wardrobe: Path, tmp_path: Path) -> None:
+    other, results = edited_copy(tiny_wardrobe, tmp_path), copied(begun, tmp_path)
+    refused(train(other, results), "other poses of the target", "another --results folder")
+    (only_run(results) / "metrics.json").unlink()  # as if it had been interrupted
+    refused(train(other, results), "other poses of the target")
+
+
+def test_a_data_set_may_be_moved(begun: Path, tiny_wardrobe: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(tiny_wardrobe, tmp_path / "elsewhere"))
+    assert train(moved, begun).code == 0
+    assert len(list((begun / "smoke/runs").glob("pose-*"))) == 1
+
+
+def test_digests_name_what_differs(tiny_benchmark: Benchmark, broken_wardrobe: Path) -> None:
+    before = fingerprint(tiny_benchmark.sets)
+    assert before == fingerprint(load("wardrobe-v2", broken_wardrobe).sets)
+    next(iter((broken_wardrobe / "masks/train").glob("*.png"))).unlink()
+    after = fingerprint(load("wardrobe-v2", broken_wardrobe).sets)
+    assert [part for part in before if before[part] != after[part]] == ["masks"]
+
+
+def test_a_run_keeps_what_it_read(begun: Path) -> None:
+    run = only_run(begun)
+    read = json.loads((run / "config.json").read_text())["read"]
+    assert set(read) == {"target"} and set(read["target"]) == {"images", "gender", "poses", "masks"}
+
+
+def test_other_defaults_of_an_older_kit_are_refused(
+    begun: Path, tiny_wardrobe: Path, tmp_path: Path
+) -> None:
+    results = copied(begun, tmp_path)
+    file = only_run(results) / "config.json"
+    values = json.loads(file.read_text())
+    values["training"]["weight_decay"] = 0.1
+    file.write_text(json.dumps(values))
+    refused(train(tiny_wardrobe, results), "training.weight_decay = 0.1 and not 0.0005")
+
+
+# ------------------------------------------------------------------------------ files of a run
+
+
+def test_a_newer_kits_configuration_names_file_and_version(begun: Path, tmp_path: Path) -> None:
+    source = only_run(begun)
+    run = Path(shutil.copytree(source, tmp_path / "run"))
+    values = json.loads((run / "config.json").read_text())
+    values["training"]["swing"] = 1
+    values["kit"] = "99.0"
+    (run / "config.json").write_text(json.dumps(values))
+    with pytest.raises(RlqkitError, match=r"config\.json is of 99\.0 version.*training\.swing"):
+        RunFolder(run).config()
+
+
+@pytest.mark.parametrize("content", [b'[{"rank1": 0.', b"\xff\xfe\x00", b""])
+def test_half_a_file_names_itself_and_the_remedy(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "metrics.json").write_bytes(content)
+    with pytest.raises(RlqkitError, match=r"metrics\.json is not valid JSON.*delete it"):
+        RunFolder(tmp_path).metrics()
+
+
+def test_what_makes_a_run_finished_is_written_last(begun: Path) -> None:
+    run = only_run(begun)
+    at = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+    assert max(at, key=lambda name: at[name]) == "metrics.json"
+    assert "images" in json.loads((run / "environment.json").read_text())
+
+
+def test_numbers_that_are_none_are_no_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "metrics.json", [{"rank1_sd": float("nan")}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"old")
+    monkeypatch.setattr(files, "_full", lambda _: True)
+    with pytest.raises(OSError) as error, files.atomically(file) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("unexpected pos 64 vs 0")  # as torch says it
+    assert error.value.errno == errno.ENOSPC and "weights" in str(error.value)
+    assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
+
+
+# --------------------------------------------------------------------------- one process at a time
+
+
+def _hold(folder: Path, ready: object, done: object) -> None:
+    with RunFolder(folder).locked(print):
+        ready.set()  # type: ignore[attr-defined]
+        done.wait(60)  # type: ignore[attr-defined]
+
+
+def test_a_second_process_waits_and_says_for_whom(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path / "run", ready, done))
+    holder.start()
+    assert ready.wait(60)
+    said: list[str] = []
+    entered = threading.Event()
+
+    def second() -> None:
+        with RunFolder(tmp_path / "run").locked(said.append):
+            entered.set()
+
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    assert not entered.wait(1) and len(said) == 1
+    assert f"waiting for process {holder.pid} on " in said[0]
+    done.set()
+    assert entered.wait(30)
+    waiting.join()
+    holder.join()
+
+
+def test_the_lock_of_a_killed_process_blocks_nobody(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path / "run", ready, done))
+    holder.start()
+    assert ready.wait(60)
+    holder.kill()
+    holder.join()
+    said: list[str] = []
+    with RunFolder(tmp_path / "run").locked(said.append):
+        assert said == []
