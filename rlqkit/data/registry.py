@@ -7,15 +7,16 @@ A data set of your own is one function, (root) -> Benchmark, and one call of `re
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rlqkit.data.imageset import Benchmark
 from rlqkit.data.labels.tables import attach_labels
 from rlqkit.data.published.load import LAYOUTS, labels_folder, load_published
 from rlqkit.data.wardrobe import load_wardrobe
-from rlqkit.errors import RlqkitError
+from rlqkit.errors import RlqkitError, one_line
 from rlqkit.files import require_checksums
 
 Loader = Callable[[Path], Benchmark]
@@ -72,6 +73,7 @@ def load(
         RlqkitError: unknown name; folder missing, empty or incomplete; a table that contradicts
             itself or the files; with `verify`, a file that isn't the one that was shipped.
     """
+    _import_own_loaders(os.environ.get("RLQKIT_LOADERS", ""))
     loader = _loader_of(name, labels, tolerant)
     benchmark = loader(default_root(name) if root is None else Path(root))
     if verify and (name not in LAYOUTS or (benchmark.root / "SHA256SUMS").is_file()):
@@ -99,6 +101,22 @@ def default_root(name: str) -> Path:
         if name in LAYOUTS or (Path(own) / name).is_dir():
             return Path(own) / name
     return Path(__file__).resolve().parents[2] / "data" / name
+
+
+@cache
+def _import_own_loaders(files: str) -> None:
+    """Runs the user's files of loaders, once in a process; workers inherit the variable."""
+    for file in filter(None, files.split(os.pathsep)):
+        if not Path(file).is_file():
+            raise RlqkitError(f"RLQKIT_LOADERS names {file}, which is no file: mend or unset it")
+        try:
+            runpy.run_path(file)
+        except RlqkitError:
+            raise
+        except Exception as error:
+            raise RlqkitError(
+                f"RLQKIT_LOADERS: {file} fails with {type(error).__name__}: {one_line(error)}"
+            ) from error
 
 
 def _loader_of(name: str, labels: Path | None, tolerant: bool) -> Loader:
