@@ -38,7 +38,7 @@ class SeedPolicy:
     """
 
     seed: int
-    worker_seeds: Literal["clean", "official"] = "clean"
+    worker_seeds: Literal["clean", "official"]
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:

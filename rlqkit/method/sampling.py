@@ -101,8 +101,8 @@ class ShuffleSampler(Sampler[Draw]):
     def __init__(
         self,
         n: int,
-        seed: int = 0,
-        order: Literal["clean", "official"] = "clean",
+        seed: int,
+        order: Literal["clean", "official"],
         rank: int = 0,
         world_size: int = 1,
     ) -> None:

@@ -70,7 +70,7 @@ def masks(folder: Path) -> ImageStore:
 def target(store: ImageStore, masks: ImageStore | None, **changes: object) -> TargetImages:
     settings: dict = {
         "size": SIZE,
-        "policy": SeedPolicy(1),
+        "policy": SeedPolicy(1, "clean"),
         "gender": IDENTITY % 2,
         "pose": np.arange(N) % 5,
         "masks": masks,
@@ -314,7 +314,7 @@ def test_target_batch_alternates_source_and_recoloured(
 def test_external_views_are_augmented_independently(store: ImageStore) -> None:
     flips = Augmentation(0, flip_probability=0.5, erase_probability=0)
     same = (1.0, 0.0, 0.0)
-    data = ExternalImages(store, size=SIZE, policy=SeedPolicy(1), mix=same, augmentation=flips)
+    data = ExternalImages(store, size=SIZE, policy=SeedPolicy(1, "clean"), mix=same, augmentation=flips)
     plain = to_tensor(store[0], SIZE)
     together, equal = [], 0
     for epoch in range(60):
@@ -328,7 +328,7 @@ def test_external_views_are_augmented_independently(store: ImageStore) -> None:
 
 
 def test_external_batch_has_hq_and_lq(store: ImageStore) -> None:
-    data = ExternalImages(store, size=SIZE, policy=SeedPolicy(1), mix="ltcc")
+    data = ExternalImages(store, size=SIZE, policy=SeedPolicy(1, "clean"), mix="ltcc")
     batch = collate_external([data[Draw(0, i, i)] for i in range(4)])
     assert batch["hq"].shape == batch["lq"].shape == (4, 3, *SIZE)
     assert batch["index"].tolist() == [0, 1, 2, 3]
@@ -374,7 +374,7 @@ def batches(
     return list(loader)
 
 
-@pytest.mark.parametrize("policy", [SeedPolicy(1), SeedPolicy(1, "official")])
+@pytest.mark.parametrize("policy", [SeedPolicy(1, "clean"), SeedPolicy(1, "official")])
 @pytest.mark.parametrize("kind", ["target", "external"])
 def test_batches_do_not_depend_on_the_number_of_workers(
     store: ImageStore, masks: ImageStore, policy: SeedPolicy, kind: str
@@ -386,7 +386,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(
         sampler: IdentitySampler | ShuffleSampler = IdentitySampler(IDENTITY, seed=1)
     else:
         data = ExternalImages(store, size=SIZE, policy=policy, mix="ltcc")
-        sampler = ShuffleSampler(N, 1)
+        sampler = ShuffleSampler(N, 1, "clean")
     sampler.set_epoch(2)
     alone, shared = batches(data, sampler, 0), batches(data, sampler, 2)
     assert len(alone) == len(shared) == 3
@@ -408,7 +408,7 @@ def test_clean_augmentation_differs_by_seed_and_epoch_but_not_by_order(
     shuffled = [Draw(0, place, index) for place, index in enumerate(reversed(range(N)))]
     assert torch.equal(views(data, shuffled).flip(0), first)
     later = views(data, [draw._replace(epoch=1) for draw in draws])
-    other = views(target(store, masks, policy=SeedPolicy(2)), draws)
+    other = views(target(store, masks, policy=SeedPolicy(2, "clean")), draws)
     for changed in (later, other):
         same = (changed == first).flatten(1).all(1)
         assert not same.any()
@@ -444,7 +444,7 @@ def test_mistakes_are_named(store: ImageStore, masks: ImageStore, folder: Path) 
     with pytest.raises(RlqkitError, match="fog"):
         EvaluationImages(store, size=SIZE, degradation="fog")
     with pytest.raises(RlqkitError, match="market"):
-        ExternalImages(store, size=SIZE, policy=SeedPolicy(0), mix="market")
+        ExternalImages(store, size=SIZE, policy=SeedPolicy(0, "clean"), mix="market")
     with pytest.raises(RlqkitError, match="erase_area"):
         Augmentation(erase_area=(0.5, 0.1))
     with pytest.raises(RlqkitError, match="crop_enlarge"):

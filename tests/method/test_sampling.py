@@ -80,7 +80,7 @@ def test_ranks_share_whole_chunks_without_overlap() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda seed: IdentitySampler(IDENTITIES, seed=seed), lambda seed: ShuffleSampler(50, seed)],
+    [lambda seed: IdentitySampler(IDENTITIES, seed=seed), lambda seed: ShuffleSampler(50, seed, "clean")],
 )
 def test_order_depends_on_seed_and_epoch_alone(make: object) -> None:
     sampler, again, other = make(1), make(1), make(2)  # type: ignore[operator]
@@ -91,7 +91,7 @@ def test_order_depends_on_seed_and_epoch_alone(make: object) -> None:
 
 
 def test_official_external_order_is_that_of_the_first_epoch_for_good() -> None:
-    clean, official = ShuffleSampler(40, 5), ShuffleSampler(40, 5, order="official")
+    clean, official = ShuffleSampler(40, 5, "clean"), ShuffleSampler(40, 5, order="official")
     first = [draw.index for draw in epoch(clean, 0)]
     for number in range(3):
         draws = epoch(official, number)
@@ -108,11 +108,11 @@ def test_external_images_are_shared_among_processes() -> None:
 
 def test_clean_draws_differ_by_everything_that_names_them() -> None:
     base = {"stream": "augment", "epoch": 3, "position": 5, "index": 7, "view": 0, "repeat": 0}
-    policy = SeedPolicy(1)
+    policy = SeedPolicy(1, "clean")
     original = values(policy.draws(**base))
-    assert values(SeedPolicy(1).draws(**base)) == original
+    assert values(SeedPolicy(1, "clean").draws(**base)) == original
     assert values(policy.draws(**{**base, "position": 6})) == original  # not the place in a batch
-    assert values(SeedPolicy(2).draws(**base)) != original
+    assert values(SeedPolicy(2, "clean").draws(**base)) != original
     changes = {"stream": "torch", "epoch": 4, "index": 8, "view": 1, "repeat": 1}
     for name, value in changes.items():
         assert values(policy.draws(**{**base, name: value})) != original, name
@@ -128,7 +128,7 @@ def test_official_augment_draws_repeat_in_every_epoch_and_for_every_seed() -> No
 
 
 def test_official_torch_draws_vary_as_the_clean_ones() -> None:
-    clean, official = SeedPolicy(1), SeedPolicy(1, "official")
+    clean, official = SeedPolicy(1, "clean"), SeedPolicy(1, "official")
     for epoch_number in range(2):
         arguments = ("torch", epoch_number, 5, 7, 1)
         assert values(clean.draws(*arguments)) == values(official.draws(*arguments))
@@ -145,22 +145,22 @@ def test_generators_are_uniform_across_neighbouring_keys() -> None:
 
 def test_values_are_frozen() -> None:
     # Of numpy's Philox; a change would silently alter every run.
-    drawn = SeedPolicy(1).draws("augment", 2, 3, 4, 1).integers(0, 1000, 4)
+    drawn = SeedPolicy(1, "clean").draws("augment", 2, 3, 4, 1).integers(0, 1000, 4)
     assert drawn.tolist() == [522, 535, 979, 543]
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: SeedPolicy(-1),
+        lambda: SeedPolicy(-1, "clean"),
         lambda: SeedPolicy(0, "mixed"),  # type: ignore[arg-type]
         lambda: generator(0, "crops"),
         lambda: IdentitySampler([], 4),
         lambda: IdentitySampler([0, 1], 4, world_size=3),
         lambda: IdentitySampler([0, 1], 0),
         lambda: IdentitySampler([0, 1], rank=1),
-        lambda: ShuffleSampler(0),
-        lambda: ShuffleSampler(5, order="random"),  # type: ignore[arg-type]
+        lambda: ShuffleSampler(0, 0, "clean"),
+        lambda: ShuffleSampler(5, 0, "random"),  # type: ignore[arg-type]
     ],
 )
 def test_mistakes_are_named(call: object) -> None:
