@@ -262,7 +262,7 @@ def test_checkpoint_of_another_architecture(
     content = (wider / "checkpoint.pt").read_bytes()
     (unfinished / "checkpoint.pt").write_bytes(content)
     outcome = train_again(tiny_wardrobe, results)
-    refused(outcome, unfinished / "checkpoint.pt", "another architecture", "use the configuration")
+    refused(outcome, unfinished / "checkpoint.pt", "another configuration", "model.channels was")
     assert (unfinished / "checkpoint.pt").read_bytes() == content  # kept as it was
 
 
@@ -271,7 +271,7 @@ def test_checkpoint_of_another_row(tiny_wardrobe: Path, results: Path, unfinishe
     (cal,) = results.glob("smoke/runs/cal-*/checkpoint.pt")
     (unfinished / "checkpoint.pt").write_bytes(cal.read_bytes())
     outcome = train_again(tiny_wardrobe, results)
-    refused(outcome, unfinished / "checkpoint.pt", "another architecture", "identity")
+    refused(outcome, unfinished / "checkpoint.pt", "another configuration", "row was cal")
 
 
 def test_checkpoint_of_another_data_set(

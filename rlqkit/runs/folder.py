@@ -198,8 +198,8 @@ class RunFolder:
 
         The lock ends with the process that holds it, however that ends.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        place = self.path.with_name(f".{self.path.name}.lock")
+        place = self.path.parent.parent / ".locks" / f"{self.path.name}.lock"
+        place.parent.mkdir(parents=True, exist_ok=True)
         holder = place.with_suffix(".holder")
         lock = FileLock(place)
         try:

@@ -22,7 +22,7 @@ from rlqkit.config import (
 )
 from rlqkit.errors import RlqkitError
 from rlqkit.method.training import learning_rate
-from rlqkit.runs.folder import run_id
+from rlqkit.runs.folder import run_id, what_counts
 
 
 def leaves(tree: Any = Config, prefix: str = "") -> list[str]:
@@ -294,7 +294,7 @@ def test_what_the_hash_leaves_out() -> None:
 
 def test_run_id_names_row_and_seed() -> None:
     config = load_profile("smoke", {"row": "tad", "seed": 3})
-    assert run_id(config) == f"tad-s3-{config_hash(config)}"
+    assert run_id(config) == f"tad-s3-{config_hash(what_counts(config))}"
     assert len(config_hash(config)) == 8
 
 

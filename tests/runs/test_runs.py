@@ -1,6 +1,7 @@
 """Run folders and the tables made from them."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_writing_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ):
         before = (tmp_path / name).read_bytes()
         with monkeypatch.context() as patch:
-            patch.setattr(folder.os, "replace", fail)
+            patch.setattr(os, "replace", fail)
             with pytest.raises(OSError, match="plug"):
                 write()
         assert (tmp_path / name).read_bytes() == before
