@@ -62,7 +62,13 @@ def headline(benchmark: Benchmark) -> RetrievalTest:
 
 
 def headline_name(table: pd.DataFrame) -> str:
-    """The headline's name from a metrics or per-query table, which keep the benchmark's order."""
+    """The headline's name from a metrics or per-query table.
+
+    Tables of one run keep the benchmark's order, in which it comes last; tables of several runs,
+    which may have had different tests, have it as a column, and the first run's counts.
+    """
+    if "headline" in table:
+        return str(table["headline"].iloc[0])
     return str(table["protocol"].unique()[-1])
 
 

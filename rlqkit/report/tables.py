@@ -7,6 +7,8 @@ images, another start or other images than the paper's. See :func:`no_result_rea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pandas as pd
 
 from rlqkit.config import Config, dataset_settings, get, load_profile
 from rlqkit.data.published.figures import published_images
+from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.intervals import (
     CONDITIONS,
     Condition,
@@ -96,22 +99,74 @@ def no_result_reasons(
     return reasons
 
 
-def planned_metrics(config: Config) -> pd.DataFrame:
-    """Metrics of the runs that belong to a configuration and are there; others are left aside.
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The planned runs of a configuration that have figures; each file is read once.
 
-    Raises:
-        RlqkitError: none is there.
+    Attributes:
+        config: whose runs; runs of another configuration in the same folder don't count.
+        runs: (configuration, folder) of each, the teacher first.
     """
-    planned = [RunFolder.of(run) for run in planned_runs(config)]
-    present = [run for run in planned if (run.path / "metrics.json").is_file()]
-    return collect_metrics(profile_folder(config), present)
+
+    config: Config
+    runs: tuple[tuple[Config, RunFolder], ...]
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """All metrics in one table, see ``collect_metrics``.
+
+        Raises:
+            RlqkitError: no run has any.
+        """
+        return collect_metrics(profile_folder(self.config), [folder for _, folder in self.runs])
+
+    @cached_property
+    def per_query(self) -> dict[str, dict[int, pd.DataFrame]]:
+        """Row → seed → per-query table."""
+        found: dict[str, dict[int, pd.DataFrame]] = {}
+        for run, folder in self.runs:
+            if (folder.path / "per_query.parquet").is_file():
+                found.setdefault(run.row, {})[run.seed] = folder.per_query()
+        return found
+
+    @cached_property
+    def images(self) -> dict[str, int]:
+        """Images of each split that the runs met; a split that they don't agree on is −1.
+
+        Runs that recorded none count as runs without images.
+        """
+        records: list[dict[str, Any]] = [f.environment().get("images", {}) for _, f in self.runs]
+        splits = dict.fromkeys(split for record in records for split in record)
+        return {
+            split: counts.pop() if len(counts := {r.get(split, -1) for r in records}) == 1 else -1
+            for split in splits
+        }
 
 
-def ablation_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+def read_results(config: Config) -> Results:
+    """The runs that belong to a configuration and are there; others are left aside.
+
+    A run that this version of the kit can't read is left out with a line that says why.
+    """
+    runs = []
+    for planned in planned_runs(config):
+        folder = RunFolder.of(planned)
+        if not (folder.path / "metrics.json").is_file():
+            continue
+        try:
+            folder.config(), folder.metrics()
+        except RlqkitError as error:
+            print(f"left out: {one_line(error)}")
+            continue
+        runs.append((planned, folder))
+    return Results(config, tuple(runs))
+
+
+def ablation_table(results: Results, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
     """One line per row of the ablation: mean over seeds, in percent, with cost beside it.
 
     Args:
-        config: whose runs; runs of another configuration in the same folder don't count.
+        results: whose runs.
         measure: "rank1", "rank5", "rank10" or "mAP".
         rule: selection rule.
 
@@ -120,7 +175,7 @@ def ablation_table(config: Config, measure: str = "rank1", rule: str = "last") -
         headline test, CC where clothes are labelled, unless named otherwise), the spread over
         galleries beside single-shot tests, then seeds, steps, epochs, images, seconds.
     """
-    metrics = planned_metrics(config)
+    metrics = results.metrics
     titles = condition_titles(metrics)
     metrics = metrics[metrics["rule"] == rule]
     lines = []
@@ -147,29 +202,23 @@ def ablation_table(config: Config, measure: str = "rank1", rule: str = "last") -
     return pd.DataFrame(lines).set_index("row")
 
 
-def summary_table(config: Config, rule: str = "last") -> pd.DataFrame:
+def summary_table(results: Results, rule: str = "last") -> pd.DataFrame:
     """The ablation in short: headline rank-1 with 95 % intervals over test people, and the cost.
 
     Returns:
         Strings such as "31.5 [27.0, 36.2]" (percent), one line per row of the ablation. Other tests
         than the headline and "general" follow, single-shot ones as "40.4 ± 1.2" (over galleries).
     """
-    ablation = ablation_table(config, "rank1", rule)
+    ablation = ablation_table(results, "rank1", rule)
     others = [
         title
-        for (query, _, test), title in condition_titles(planned_metrics(config)).items()
+        for (query, _, test), title in condition_titles(results.metrics).items()
         if query == HQ and title != "HQ" and test != "general"
     ]
-    planned: dict[str, list[pd.DataFrame]] = {
-        find_row(run.row).title: [] for run in planned_runs(config)
-    }
-    for run in planned_runs(config):
-        folder = RunFolder.of(run)
-        if (folder.path / "per_query.parquet").is_file():
-            planned[find_row(run.row).title].append(folder.per_query())
+    tables = {find_row(row).title: list(mine.values()) for row, mine in results.per_query.items()}
     lines = []
     for title, costs in ablation.iterrows():
-        queries = pd.concat(planned[str(title)], ignore_index=True)
+        queries = pd.concat(tables[str(title)], ignore_index=True)
         line: dict[str, object] = {"row": title}
         for name, condition in CONDITIONS.items():
             found = clustered_interval(select(queries, condition, rule))
@@ -182,9 +231,9 @@ def summary_table(config: Config, rule: str = "last") -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("row")
 
 
-def seed_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+def seed_table(results: Results, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
     """Every seed of every row by itself: the headline test on HQ and LQ queries, in percent."""
-    metrics = planned_metrics(config)
+    metrics = results.metrics
     chosen = metrics[(metrics["rule"] == rule) & (metrics["protocol"] == headline_name(metrics))]
     wide = chosen.pivot_table(
         index=["row", "seed"], columns=["query", "gallery"], values=measure, aggfunc="first"
@@ -193,7 +242,7 @@ def seed_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd
     return (100 * wide).reindex(ROW_ORDER, level="row")
 
 
-def difference_table(config: Config, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
+def difference_table(results: Results, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
     """Every row against base and against base with LQ augmentation, query by query.
 
     Only seeds that both rows have are compared; such a pair shares data, test and starting weights.
@@ -203,11 +252,7 @@ def difference_table(config: Config, measure: str = "rank1", rule: str = "last")
         seeds averaged), identities, queries, excludes_zero, seeds, seed_low, seed_high (95 % over
         seeds; NaN with one). No line where no reference or no other row has a run.
     """
-    runs: dict[str, dict[int, pd.DataFrame]] = {}
-    for run in planned_runs(config):
-        folder = RunFolder.of(run)
-        if run.row != TEACHER.name and (folder.path / "per_query.parquet").is_file():
-            runs.setdefault(run.row, {})[run.seed] = folder.per_query()
+    runs = {row: mine for row, mine in results.per_query.items() if row != TEACHER.name}
     lines = []
     for reference in REFERENCES:
         others = runs.get(reference, {})
@@ -249,22 +294,25 @@ def write_tables(config: Config) -> list[Path]:
     """
     target = profile_folder(config) / "tables"
     target.mkdir(parents=True, exist_ok=True)
-    reasons = no_result_reasons(config, recorded_images(config))
+    results = read_results(config)
+    reasons = no_result_reasons(config, results.images)
     written = []
     for measure in ("rank1", "mAP"):
-        for rule in sorted(set(planned_metrics(config)["rule"])):
-            table = ablation_table(config, measure, rule)
+        for rule in sorted(set(results.metrics["rule"])):
+            table = ablation_table(results, measure, rule)
             stem = target / f"ablation_{measure}_{rule}"
-            title = _title(config, f"{measure} in percent, epoch: {rule}", reasons)
+            title = _title(results, f"{measure} in percent, epoch: {rule}", reasons)
             _marked(table.round(2), reasons).to_csv(stem.with_suffix(".csv"))
             stem.with_suffix(".md").write_text(title + _markdown(table), encoding="utf-8")
             written += [stem.with_suffix(".csv"), stem.with_suffix(".md")]
-    _marked(seed_table(config).round(2), reasons).to_csv(target / "seeds_rank1.csv")
-    title = _title(config, "rank1 in percent [95 % interval over identities], epoch: last", reasons)
-    summary = title + _markdown(summary_table(config))
+    _marked(seed_table(results).round(2), reasons).to_csv(target / "seeds_rank1.csv")
+    title = _title(
+        results, "rank1 in percent [95 % interval over identities], epoch: last", reasons
+    )
+    summary = title + _markdown(summary_table(results))
     (target / "summary.md").write_text(summary, encoding="utf-8")
     written += [target / "seeds_rank1.csv", target / "summary.md"]
-    differences = difference_table(config)
+    differences = difference_table(results)
     if len(differences):
         file = target / "differences_rank1.csv"
         _marked(differences.round(2), reasons).to_csv(file, index=False)
@@ -272,28 +320,14 @@ def write_tables(config: Config) -> list[Path]:
     return written
 
 
-def recorded_images(config: Config) -> dict[str, int]:
-    """Images of each split that the planned runs met; a split that they don't agree on is −1.
-
-    Runs that recorded none count as runs without images.
-    """
-    planned = [RunFolder.of(run) for run in planned_runs(config)]
-    present = [run for run in planned if (run.path / "metrics.json").is_file()]
-    records: list[dict[str, Any]] = [run.environment().get("images", {}) for run in present]
-    splits = dict.fromkeys(split for record in records for split in record)
-    return {
-        split: counts.pop() if len(counts := {r.get(split, -1) for r in records}) == 1 else -1
-        for split in splits
-    }
-
-
-def _title(config: Config, what: str, reasons: list[str]) -> str:
+def _title(results: Results, what: str, reasons: list[str]) -> str:
     """Opening lines of a table on a published data set; "" on any other."""
+    config = results.config
     if not dataset_settings(config.data.dataset):
         return ""
     paper, training = load_profile("paper").training.epochs, config.training
     length = f"{training.epochs} epochs" if training.epochs else f"{training.steps} steps"
-    headline = headline_name(planned_metrics(config))
+    headline = headline_name(results.metrics)
     lines = [
         f"{config.data.dataset}, {what}; columns are of the test {headline} unless named "
         f"otherwise. Trained {length}, the paper {paper} epochs at most."

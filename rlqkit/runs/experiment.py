@@ -84,7 +84,8 @@ class Run:
         """The run of this run's teacher, which shares its machine and its data."""
         config = teacher_config(self.config)
         run = Run(config, find_row(config.row), self.fabric, RunFolder.of(config))
-        run.__dict__.update(benchmark=self.benchmark, external=self.external)
+        shared = {"benchmark": self.benchmark, "external": self.external}
+        run.__dict__.update({name: data for name, data in shared.items() if data is not None})
         return run
 
 

@@ -51,6 +51,7 @@ from rlqkit.config import (
     to_dict,
 )
 from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.protocol import headline_name
 from rlqkit.files import atomically, write_json
 from rlqkit.method.network import Network
 from rlqkit.method.rows import find_row
@@ -322,7 +323,7 @@ def find_runs(folder: Path) -> list[RunFolder]:
 def collect_metrics(folder: Path, runs: Sequence[RunFolder] | None = None) -> pd.DataFrame:
     """All metrics of a profile's runs in one table.
 
-    Adds the columns run, row, title, seed, steps, epochs, images, train_seconds.
+    Adds the columns run, row, title, seed, steps, epochs, images, train_seconds, headline.
 
     Args:
         folder: a profile's results folder.
@@ -344,7 +345,8 @@ def collect_metrics(folder: Path, runs: Sequence[RunFolder] | None = None) -> pd
             "images": int(history["images"].sum()),
             "train_seconds": float(history["seconds"].sum()),
         }
-        tables.append(run.metrics().assign(**columns))
+        metrics = run.metrics()
+        tables.append(metrics.assign(**columns, headline=headline_name(metrics)))
     if not tables:
         raise RlqkitError(f"no finished run under {folder / 'runs'}; run `rlqkit reproduce` first")
     return pd.concat(tables, ignore_index=True)

@@ -314,7 +314,9 @@ def test_target_batch_alternates_source_and_recoloured(
 def test_external_views_are_augmented_independently(store: ImageStore) -> None:
     flips = Augmentation(0, flip_probability=0.5, erase_probability=0)
     same = (1.0, 0.0, 0.0)
-    data = ExternalImages(store, size=SIZE, policy=SeedPolicy(1, "clean"), mix=same, augmentation=flips)
+    data = ExternalImages(
+        store, size=SIZE, policy=SeedPolicy(1, "clean"), mix=same, augmentation=flips
+    )
     plain = to_tensor(store[0], SIZE)
     together, equal = [], 0
     for epoch in range(60):

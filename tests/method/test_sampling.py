@@ -80,7 +80,10 @@ def test_ranks_share_whole_chunks_without_overlap() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda seed: IdentitySampler(IDENTITIES, seed=seed), lambda seed: ShuffleSampler(50, seed, "clean")],
+    [
+        lambda seed: IdentitySampler(IDENTITIES, seed=seed),
+        lambda seed: ShuffleSampler(50, seed, "clean"),
+    ],
 )
 def test_order_depends_on_seed_and_epoch_alone(make: object) -> None:
     sampler, again, other = make(1), make(1), make(2)  # type: ignore[operator]

@@ -154,7 +154,7 @@ def test_all_runs_are_found_and_told_apart(config: Config) -> None:
 
 
 def test_ablation_table_is_the_mean_over_seeds(config: Config) -> None:
-    table = tables.ablation_table(config)
+    table = tables.ablation_table(tables.read_results(config))
     assert list(table.index) == ["CAL", "base"]
     hq = [
         folder_of(config, "base", seed).metrics().query(
@@ -171,28 +171,30 @@ def test_ablation_table_is_the_mean_over_seeds(config: Config) -> None:
 
 def test_ablation_table_by_measure_and_rule(config: Config) -> None:
     rank1, best = (
-        tables.ablation_table(config),
-        tables.ablation_table(config, "mAP", "best_validation"),
+        tables.ablation_table(tables.read_results(config)),
+        tables.ablation_table(tables.read_results(config), "mAP", "best_validation"),
     )
     assert list(best.columns) == list(rank1.columns) and not best.equals(rank1)
 
 
 def test_seed_table_shows_every_seed(config: Config) -> None:
-    table = tables.seed_table(config)
+    table = tables.seed_table(tables.read_results(config))
     assert sorted(table.index) == [("base", 1), ("base", 2), ("cal", 1), ("cal", 2)]
     assert {"HQ → HQ", "LQ → HQ", "mixed LQ → mixed LQ"} <= set(table.columns)
     mean = table.groupby("row")["HQ → HQ"].mean()
-    assert mean["base"] == pytest.approx(tables.ablation_table(config).loc["base", "HQ"])
+    assert mean["base"] == pytest.approx(
+        tables.ablation_table(tables.read_results(config)).loc["base", "HQ"]
+    )
 
 
 def test_differences_are_paired_by_query_and_seed(config: Config) -> None:
-    table = tables.difference_table(config)
+    table = tables.difference_table(tables.read_results(config))
     assert set(table["reference"]) == {"base"} and set(table["row"]) == {"cal"}
     line = table.set_index("condition").loc["LQ → HQ"]
-    ablation = tables.ablation_table(config)["LQ → HQ"]
+    ablation = tables.ablation_table(tables.read_results(config))["LQ → HQ"]
     assert line["estimate"] == pytest.approx(ablation["CAL"] - ablation["base"])
     assert line["low"] <= line["estimate"] <= line["high"]
-    seeds = tables.seed_table(config)["HQ → HQ"].unstack("seed")
+    seeds = tables.seed_table(tables.read_results(config))["HQ → HQ"].unstack("seed")
     first, second = seeds.loc["cal"] - seeds.loc["base"]
     line = table.set_index("condition").loc["HQ"]
     half = 12.7062 * abs(first - second) / 2  # Student's t of one degree of freedom
@@ -205,9 +207,9 @@ def test_differences_are_paired_by_query_and_seed(config: Config) -> None:
 
 def test_no_differences_without_a_reference(config: Config) -> None:
     alone = with_overrides(config, {"reproduce.rows": ["cal"]})
-    assert tables.difference_table(alone).empty
+    assert tables.difference_table(tables.read_results(alone)).empty
     one_seed = with_overrides(config, {"reproduce.seeds": [2]})
-    table = tables.difference_table(one_seed)
+    table = tables.difference_table(tables.read_results(one_seed))
     assert (table["seeds"] == 1).all() and table["seed_low"].isna().all()
 
 
@@ -218,7 +220,10 @@ def test_written_tables_say_the_same(config: Config) -> None:
     by_name = {file.name: file for file in files}
     table = pd.read_csv(by_name["ablation_rank1_last.csv"], index_col="row")
     pd.testing.assert_frame_equal(
-        table, tables.ablation_table(config).round(2), check_dtype=False, check_index_type=False
+        table,
+        tables.ablation_table(tables.read_results(config)).round(2),
+        check_dtype=False,
+        check_index_type=False,
     )
     lines = by_name["ablation_rank1_last.md"].read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("| row | HQ | LQ → HQ") and len(lines) == 2 + len(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,6 +44,7 @@ from rlqkit.report.figures.sheets import (
 )
 from rlqkit.report.style import GENDERS, HQ_COLOUR, JUNK_COLOUR, KIND_TITLES, LQ_COLOUR
 from rlqkit.runs.checkpoint import read_checkpoint
+from rlqkit.runs.device import machine
 from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder
 
@@ -242,15 +244,17 @@ def read_attributes(run: RunFolder, images: ImageSet, quality: str) -> tuple[Ten
     heads = read_checkpoint(run.path / "checkpoint.pt")["heads"]
     if "gender.weight" not in heads or "pose.weight" not in heads:
         raise RlqkitError(f"run {run.path.name} has no gender and pose heads: choose cap or rlq")
-    network, data = load_network(run), evaluation_images(images, quality, config)
+    fabric, data = machine(config), evaluation_images(images, quality, config)
+    network: Any = fabric.to_device(load_network(run))
+    heads = {name: value.to(fabric.device) for name, value in heads.items()}
     gender, pose = [], []
     for start in range(0, len(data), config.evaluation.batch):
         stop = min(start + config.evaluation.batch, len(data))
         batch = torch.stack([data[i]["images"] for i in range(start, stop)])  # (B, 3, H, W)
-        features = network(batch)
-        gender.append(linear(features["identity"], heads["gender.weight"], heads["gender.bias"]))
+        features = network(batch.to(fabric.device))
+        gender.append(linear(features["branch2"], heads["gender.weight"], heads["gender.bias"]))
         pose.append(linear(features["pose"], heads["pose.weight"], heads["pose.bias"]))
-    return torch.cat(gender).softmax(dim=1), torch.cat(pose).softmax(dim=1)
+    return torch.cat(gender).softmax(dim=1).cpu(), torch.cat(pose).softmax(dim=1).cpu()
 
 
 def attribute_table(
