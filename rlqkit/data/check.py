@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from rlqkit.data.findings import finding
-from rlqkit.data.images import TROUSERS, read_image, read_mask
+from rlqkit.data.images import TROUSERS, read_image, read_mask, read_oddities
 from rlqkit.data.imageset import IDENTITY_GROUPS, UNKNOWN, Benchmark, ImageSet
 from rlqkit.data.published.check import check_published
 from rlqkit.data.published.load import LAYOUTS
@@ -99,7 +99,10 @@ def _check_image(
         labels = read_mask(images.root / mask) if mask else None
     except RlqkitError as error:
         return [finding("images are whole", file, error, "a whole image", ok=False)]
-    rows = []
+    rows = [
+        finding("unusual image", file, what, "8-bit RGB, upright")
+        for what in read_oddities(images.root / file)
+    ]
     size = (int(sample["height"]), int(sample["width"]))
     if pixels.shape[:2] != size:
         rows.append(finding("height and width", file, pixels.shape[:2], size, ok=False))

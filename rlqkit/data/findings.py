@@ -6,6 +6,11 @@ from rlqkit.data.imageset import Benchmark
 from rlqkit.data.published.load import LAYOUTS
 from rlqkit.files import RENEW
 
+MOST = 20
+"""Findings of one kind that are listed one by one; the rest is counted."""
+Finding = dict[str, object]
+"""One row of a report, see `finding`."""
+
 
 def remedy(benchmark: Benchmark) -> str:
     """What mends a data set with problems: the shipped one is restored, a user's own fetched."""
@@ -17,9 +22,16 @@ def remedy(benchmark: Benchmark) -> str:
     return RENEW
 
 
-def finding(
-    check: str, subject: str, found: object, expected: object, ok: bool = True
-) -> dict[str, object]:
+def finding(check: str, subject: str, found: object, expected: object, ok: bool = True) -> Finding:
     """One row of the report; found and expected as text, so that the columns stay plain."""
     values = {"found": str(found), "expected": str(expected)}
     return {"check": check, "subject": subject, **values, "ok": ok}
+
+
+def listed(check: str, rows: list[tuple[str, str, str]], ok: bool = False) -> list[Finding]:
+    """Findings (subject, found, expected), the first MOST one by one, the rest as a number."""
+    findings = [finding(check, *row, ok=ok) for row in rows[:MOST]]
+    if len(rows) > MOST:
+        more = len(rows) - MOST
+        findings.append(finding(check, f"{more} more", rows[MOST][1], rows[MOST][2], ok=ok))
+    return findings

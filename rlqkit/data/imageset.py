@@ -42,11 +42,11 @@ class ImageSet:
             gender (1 male, 0 female, -1 unknown), mask ("" if none) and, where they are known
             beforehand: height, width (native, px; see `sizes`), trousers (the second file of a
             mask pair), faulty (bool: shirt and trousers can't be told apart).
-        joints: (n, 17, 3) float64, x and y in native pixels and visibility, COCO order, rows of
-            NaN where an image has none; None if the data set has no joints.
+        joints: (n, 17, 3) float64, x and y in native pixels (of the upright image) and visibility,
+            COCO order, rows of NaN where an image has none; None if the data set has no joints.
         synthetic: rendered, not photographed: its numbers say nothing about a real benchmark.
         clothes_labelled: False if nobody labelled clothes; then each image is a class of its own.
-        mask_format: how mask files are read, see `rlqkit.benchmarks.masks`.
+        mask_format: how mask files are read, see `rlqkit.data.labels.masks`.
         poses: n rows of given pose labels, one column a kind and K ("R_LA_15"), 0 = no pose found,
             -1 = not listed; None if nobody gives labels, then joints are clustered.
     """
@@ -225,6 +225,7 @@ class Benchmark:
 
     Attributes:
         tests: every evaluation that the data set's papers report; the last one is the headline.
+        labels: folder of the label files that were read, if any were.
     """
 
     name: str
@@ -232,6 +233,7 @@ class Benchmark:
     sets: dict[str, ImageSet]
     synthetic: bool
     tests: tuple[RetrievalTest, ...] = WARDROBE_TESTS
+    labels: Path | None = None
 
     def __getitem__(self, split: str) -> ImageSet:
         """The images of a split, or of several ("query+gallery"), one after the other."""

@@ -127,8 +127,9 @@ def fit_pose_clusters(
 ) -> PoseClusters:
     """Cluster poses with K-means on raw pose vectors (pixels and degrees mixed, as published).
 
-    joints: (n, 17, 2 or 3) in native pixels, a row with any NaN in x or y has no pose; a third
-    column (a score) is ignored. sizes: (n, 2), width and height of each image.
+    joints: (n, 17, 2 or 3) in native pixels, a row with any NaN in x or y has no pose, nor has one
+    of zeros alone, as unlabelled people are stored; a third column (a score) is ignored. sizes:
+    (n, 2), width and height of each image.
     Raises RlqkitError if `clusters` is below 1 or above the number of poses, for an unknown kind
     or shapes that do not agree.
     """
@@ -140,7 +141,8 @@ def fit_pose_clusters(
         raise RlqkitError(
             f"joints {points.shape} and sizes {np.shape(sizes)}: give (n, 17, 2) and (n, 2)"
         )
-    found = np.flatnonzero(~np.isnan(points[:, :, :2]).any((1, 2)))
+    places = points[:, :, :2]
+    found = np.flatnonzero(~np.isnan(places).any((1, 2)) & (places != 0).any((1, 2)))
     if not 1 <= clusters <= len(found):
         raise RlqkitError(
             f"pose clusters = {clusters}: give 1 to {len(found)}, the number of poses found"

@@ -322,7 +322,8 @@ def test_parser_labels() -> None:
         lambda: parsed_clothes(np.full((2, 2), 19, np.uint8), "atr", Path("map.png")),
         "map.png has label 19", "ATR ends at 17",
     )  # fmt: skip
-    refuse(lambda: parsed_clothes(np.zeros((2, 2, 3), np.uint8), "lip", Path("m.png")), "channels")
+    colours = np.broadcast_to(np.array([1, 2, 3], np.uint8), (2, 2, 3))
+    refuse(lambda: parsed_clothes(colours, "lip", Path("m.png")), "m.png", "channels")
 
 
 def test_two_kinds_of_masks(ltcc: Path) -> None:

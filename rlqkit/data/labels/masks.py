@@ -8,12 +8,12 @@ In the labels folder or beside it, `<part>` and the path in it being the image's
     lip    parsing-lip/<part>/NAME.png, labels 0..19 of LIP
     atr    parsing-atr/<part>/NAME.png, labels 0..17 of ATR
 
-A mask has its image's size and is a PNG, since JPEG smears labels.
+A mask has its image's size (upright) and is a PNG, since JPEG smears labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,13 @@ from numpy.typing import NDArray
 
 from rlqkit.data.images import SHIRT, TROUSERS, read_mask, read_mask_pair
 from rlqkit.data.imageset import ImageSet
+from rlqkit.data.labels.parsers import LabelUse, described, label_use, labels_of_colours, looks_like
 from rlqkit.data.published.index import list_images
 from rlqkit.data.published.layouts import Part
 from rlqkit.errors import RlqkitError
+
+SAMPLE = 64
+"""Label maps that are looked at before training; `rlqkit data check` reads all."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +59,35 @@ def read_wardrobe_mask(file: Path) -> NDArray[np.uint8]:
 
 
 def parsed_clothes(labels: NDArray[np.uint8], parser: str, file: Path) -> NDArray[np.uint8]:
-    """(H, W) label map to the bits SHIRT and TROUSERS.
+    """Label map, (H, W) or in colours (H, W, 3), to (H, W) of the bits SHIRT and TROUSERS.
 
     Raises:
-        RlqkitError: colour channels, or a label that the parser hasn't got; `file` is named.
+        RlqkitError: colours of no known palette, or a label that the parser hasn't got; `file` is
+            named.
     """
     known = PARSERS[parser]
-    if labels.ndim != 2:
-        raise RlqkitError(f"{file} has colour channels: save the labels as a grey or palette PNG")
+    labels = parsed_labels(labels, parser, file)
+    shirt = np.isin(labels, known.shirt).astype(np.uint8)
+    return SHIRT * shirt + TROUSERS * np.isin(labels, known.trousers).astype(np.uint8)
+
+
+def parsed_labels(labels: NDArray[np.uint8], parser: str, file: Path) -> NDArray[np.uint8]:
+    """Labels (H, W) of a parser's map, which may be saved in three channels or in colours.
+
+    Raises:
+        RlqkitError: as `parsed_clothes`.
+    """
+    known = PARSERS[parser]
+    if labels.ndim == 3 and (labels == labels[..., :1]).all():
+        labels = labels[..., 0]
+    if labels.ndim == 3:
+        labels = labels_of_colours(labels, known.last, file)
     if labels.max(initial=0) > known.last:
         raise RlqkitError(
             f"{file} has label {labels.max()}, but {parser.upper()} ends at {known.last}: use the "
             "folder of the parser that made it"
         )
-    shirt = np.isin(labels, known.shirt).astype(np.uint8)
-    return SHIRT * shirt + TROUSERS * np.isin(labels, known.trousers).astype(np.uint8)
+    return labels
 
 
 def _read_lip(file: Path) -> NDArray[np.uint8]:
@@ -95,13 +113,34 @@ def mask_files(images: ImageSet) -> tuple[Any, ...]:
     """Files of each image's clothes mask, for `READERS[images.mask_format]`.
 
     Raises:
-        RlqkitError: an image has none.
+        RlqkitError: an image has none, or the maps look like another parser's (told from a sample).
     """
     shirts = images.mask_paths
+    if images.mask_format in PARSERS:
+        _refuse_another_parser(shirts, images.mask_format)
     if images.mask_format != "pair":
         return tuple(shirts)
     trousers = [images.root / file for file in images.table["trousers"]]
     return tuple(zip(shirts, trousers, strict=True))
+
+
+def parser_use(files: Sequence[Path], parser: str) -> LabelUse:
+    """How label maps use their labels; raises RlqkitError for a file that can't be read."""
+    return label_use(parsed_labels(read_mask(file), parser, file) for file in files)
+
+
+def _refuse_another_parser(files: Sequence[Path], parser: str) -> None:
+    """Reads some of the maps, evenly spread."""
+    some = files[:: max(1, len(files) // SAMPLE)]
+    use = parser_use(some, parser)
+    found = looks_like(use, parser.upper())
+    if found:
+        holder = next((p for p in files[0].parents if p.name == f"parsing-{parser}"), files[0])
+        raise RlqkitError(
+            f"{holder}: the label maps look like {found}'s, not like {parser.upper()}'s "
+            f"({described(use, parser.upper())}): use the folder of the parser that made them, or "
+            "write two binary masks"
+        )
 
 
 def find_masks(folder: Path, images: ImageSet) -> ImageSet:

@@ -9,9 +9,7 @@ joints and masks are read for those.
 
 from __future__ import annotations
 
-import gzip
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +19,14 @@ import pandas as pd
 from rlqkit.data.imageset import UNKNOWN, Benchmark, ImageSet
 from rlqkit.data.labels.keypoints import read_keypoints
 from rlqkit.data.labels.masks import KINDS, find_masks
-from rlqkit.data.labels.naming import key_of, rows_by_key
+from rlqkit.data.labels.naming import Names, match, names_of
+from rlqkit.data.labels.text import read_table, read_text, separator_of
 from rlqkit.data.published.layouts import Layout
 from rlqkit.errors import RlqkitError
 
-POSE_FILES = ("{title}_Pose_Cluster.csv", "pose_clusters.csv")
+POSE_FILES = (
+    "{title}_Pose_Cluster.csv", "{title}_Pose_Cluster_w_val.csv", "pose_clusters.csv",
+)  # fmt: skip
 GENDER_FILES = ("{title}_Gender.csv", "{title}_test_Gender.csv", "gender.csv")
 FAULTY_FILES = (
     "{title}_Shirt_faulty.csv", "{title}_Pant_faulty.csv", "shirt_faulty.csv",
@@ -49,29 +50,48 @@ def attach_labels(benchmark: Benchmark, layout: Layout, folder: Path) -> Benchma
         sets = {name: _with_gender(images, genders, layout) for name, images in sets.items()}
     for split in [name for name in TRAINING if name in sets]:
         images = sets[split]
-        rows = rows_by_key(images)
-        images = _with_faulty(images, _find(folder, layout, FAULTY_FILES), rows)
+        names = names_of(images, benchmark.sets.values())
+        images = _with_faulty(images, _find(folder, layout, FAULTY_FILES), names)
         if pose := _find(folder, layout, POSE_FILES):
-            images = replace(images, poses=read_poses(pose[0], images, rows))
+            images = replace(images, poses=read_poses(pose[0], images, names))
         if points := _find(folder, layout, KEYPOINT_FILES):
-            images = replace(images, joints=read_keypoints(points[0], images, rows))
-        holder = folder if any((folder / kind).is_dir() for kind in KINDS) else folder.parent
-        sets[split] = find_masks(holder, images)
-    return replace(benchmark, sets=sets)
+            images = replace(images, joints=read_keypoints(points[0], images, names))
+        sets[split] = find_masks(masks_folder(folder), images)
+    return replace(benchmark, sets=sets, labels=folder)
 
 
-def read_poses(file: Path, images: ImageSet, rows: dict[str, int]) -> pd.DataFrame:
+def masks_folder(folder: Path) -> Path:
+    """Where folders of masks lie: among the labels, or beside them."""
+    return folder if any((folder / kind).is_dir() for kind in KINDS) else folder.parent
+
+
+def files_read(folder: Path, layout: Layout) -> set[Path]:
+    """The files of a labels folder that `attach_labels` reads; of some kinds only the first is."""
+    first = [_find(folder, layout, names)[:1] for names in (POSE_FILES, KEYPOINT_FILES)]
+    every = [_find(folder, layout, names) for names in (GENDER_FILES, FAULTY_FILES)]
+    return {path for paths in (*first, *every) for path in paths}
+
+
+def names_read(layout: Layout) -> list[str]:
+    """Every name under which a label file of the data set is looked for."""
+    kinds = (*POSE_FILES, *GENDER_FILES, *FAULTY_FILES, *KEYPOINT_FILES)
+    return [name.format(title=layout.title) for name in kinds]
+
+
+def read_poses(file: Path, images: ImageSet, names: Names) -> pd.DataFrame:
     """Pose labels of a CSV: (n, columns) int64, -1 for images that it doesn't list.
 
     Columns of the file: Image, one or more of KIND_K such as R_LA_15 (0 = no pose found, 1..K),
     and perhaps Category, of which only "train" counts.
 
     Raises:
-        RlqkitError: a column or all images missing, a label that isn't a whole number in 0..K.
+        RlqkitError: a column or all images missing, a label that isn't a whole number in 0..K, an
+            image that is listed twice with different labels, a name that may be several images.
     """
-    table = _read(file, ("Image",))
+    table = read_table(file, ("Image",))
     if "Category" in table and (training := table["Category"].str.startswith("train")).any():
         table = table[training]
+        names = replace(names, elsewhere={})  # the column says whose they are
     columns = [name for name in table.columns if _COLUMN.fullmatch(name)]
     if not columns:
         raise RlqkitError(
@@ -86,11 +106,35 @@ def read_poses(file: Path, images: ImageSet, rows: dict[str, int]) -> pd.DataFra
             f"{file}: {columns[column]} of {table['Image'].iloc[row]} is "
             f"'{table[columns[column]].iloc[row]}': use 0 (no pose found) to {most[column]}"
         )
-    found = _match(file, table["Image"], rows, images)
-    labels = np.full((len(images), len(columns)), -1, dtype=np.int64)
+    found = match(file, table["Image"], names, images)
+    if not (found >= 0).any():
+        first = f" (its first: {table['Image'].iloc[0]})" if len(table) else ""
+        raise RlqkitError(
+            f"{file} lists no image of {images.name}{first}: it belongs to another data set, or "
+            "names images in another way"
+        )
     known = found >= 0
-    labels[found[known]] = values[known]
+    listed = pd.DataFrame(values[known].astype(np.int64), index=table.index[known], columns=columns)
+    _refuse_contradictions(file, found[known], listed, images)
+    labels = np.full((len(images), len(columns)), -1, dtype=np.int64)
+    labels[found[known]] = listed
     return pd.DataFrame(labels, columns=columns)
+
+
+def _refuse_contradictions(
+    file: Path, rows: np.ndarray, labels: pd.DataFrame, images: ImageSet
+) -> None:
+    """An image may be listed again, with the same labels; the index of `labels` is the lines."""
+    again = pd.Series(rows).duplicated(keep=False).to_numpy()
+    for row, lines in labels[again].groupby(rows[again]):
+        differ = lines.ne(lines.iloc[0])
+        if differ.to_numpy().any():
+            other = differ.any(axis=1).idxmax()
+            column = differ.loc[other].idxmax()
+            raise RlqkitError(
+                f"{file}: {images.table['file'][row]} is {lines.iloc[0][column]} of {column} in "
+                f"line {lines.index[0]} and {lines.loc[other, column]} in line {other}: keep one"
+            )
 
 
 def given_pose_labels(images: ImageSet, kind: str, clusters: int) -> np.ndarray:
@@ -117,56 +161,56 @@ def given_pose_labels(images: ImageSet, kind: str, clusters: int) -> np.ndarray:
     return labels
 
 
-def _with_faulty(images: ImageSet, files: list[Path], rows: dict[str, int]) -> ImageSet:
+def _with_faulty(images: ImageSet, files: list[Path], names: Names) -> ImageSet:
     """Marks images that a list names: one name a line, no header; other splits' names are fine."""
     if not files:
         return images
     faulty = np.zeros(len(images), dtype=bool)
+    names = replace(names, elsewhere={})  # only training images are recoloured
     for file in files:
-        lines = [line for line in _text(file).splitlines() if line.strip()]
-        known = [rows[key] for line in lines if (key := key_of(line.split(",")[0])) in rows]
-        if lines and not known:
+        text = read_text(file)
+        separator = separator_of(text)
+        lines = [line.split(separator)[0].strip('" ') for line in text.splitlines()]
+        lines = [line for line in lines if line.strip()]
+        found = match(file, lines, names, images)
+        if lines and not (found >= 0).any():
             raise RlqkitError(
                 f"{file} names no image of {images.name} (its first: {lines[0].strip()}): one "
                 "image a line, as in the data set"
             )
-        faulty[known] = True
+        faulty[found[found >= 0]] = True
     return replace(images, table=images.table.assign(faulty=faulty))
 
 
 def _with_gender(images: ImageSet, files: list[Path], layout: Layout) -> ImageSet:
     """Gender of each identity that the files list, UNKNOWN for the others."""
-    genders: dict[int, int] = {}
+    genders: dict[int, tuple[int, str]] = {}
     training = images.name.rpartition("/")[2] in TRAINING
     for file in files:
-        table = _read(file, ("ID", "Gender"))
+        table = read_table(file, ("ID", "Gender"))
         if layout.numbered_apart and "Category" in table:
             table = table[table["Category"].str.startswith("train") == training]
-        for person, gender in zip(table["ID"], table["Gender"], strict=True):
-            digits = re.search(r"\d+", person)
-            if digits is None or gender.strip() not in ("0", "1", "0.0", "1.0"):
+        for line, person, gender in zip(table.index, table["ID"], table["Gender"], strict=True):
+            number, value = _person(file, line, person, gender)
+            first, place = genders.setdefault(number, (value, f"{file.name} line {line}"))
+            if first != value:
                 raise RlqkitError(
-                    f"{file}: ID '{person}' has gender '{gender}': write a number, then 1 (male) "
-                    "or 0 (female)"
+                    f"{file}: ID {person} has two genders: {first} ({place}) and {value} (line "
+                    f"{line}): keep one"
                 )
-            value = int(float(gender))
-            if genders.setdefault(int(digits[0]), value) != value:
-                raise RlqkitError(f"{file}: ID {person} has two genders: keep one")
-    labels = [genders.get(int(person), UNKNOWN) for person in images.identities]
+    labels = [genders.get(int(person), (UNKNOWN, ""))[0] for person in images.identities]
     return replace(images, table=images.table.assign(gender=np.array(labels, dtype=np.int64)))
 
 
-def _match(file: Path, names: Iterable[str], rows: dict[str, int], images: ImageSet) -> np.ndarray:
-    """(k,) row of each listed image, -1 if it isn't in the split; none at all is an error."""
-    names = list(names)
-    found = np.array([rows.get(key_of(name), -1) for name in names], dtype=np.int64)
-    if not (found >= 0).any():
-        first = f" (its first: {names[0]})" if names else ""
+def _person(file: Path, line: int, person: str, gender: str) -> tuple[int, int]:
+    """Number and gender of a row."""
+    digits = re.search(r"\d+", person)
+    if digits is None or gender.strip() not in ("0", "1", "0.0", "1.0"):
         raise RlqkitError(
-            f"{file} lists no image of {images.name}{first}: it belongs to another data set, or "
-            "names images in another way"
+            f"{file}: line {line}: ID '{person}' has gender '{gender}': write a number, then 1 "
+            "(male) or 0 (female)"
         )
-    return found
+    return int(digits[0]), int(float(gender))
 
 
 def _find(folder: Path, layout: Layout, names: tuple[str, ...]) -> list[Path]:
@@ -174,24 +218,3 @@ def _find(folder: Path, layout: Layout, names: tuple[str, ...]) -> list[Path]:
     files = [name.format(title=layout.title) for name in names]
     candidates = [folder / f"{name}{ending}" for name in files for ending in ("", ".gz")]
     return [path for path in candidates if path.is_file()]
-
-
-def _read(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """All cells as text, as they stand."""
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, OSError, EOFError) as error:  # parser errors; a broken gzip file
-        reason = (str(error).strip() or "it ends too early").splitlines()[0]
-        raise RlqkitError(f"{file} can't be read as a table ({reason}): restore it") from None
-    for column in columns:
-        if column not in table.columns:
-            raise RlqkitError(f"{file} has no column '{column}': its header must name it")
-    return table
-
-
-def _text(file: Path) -> str:
-    try:
-        content = file.read_bytes()
-        return (gzip.decompress(content) if file.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError):
-        raise RlqkitError(f"{file} is no text file that can be read: restore it") from None

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,15 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from rlqkit.data.findings import finding
+from rlqkit.data.findings import Finding, finding, listed
+from rlqkit.data.images import LEAST_SIDE, TAGGED, oddities, upright_rgb
 from rlqkit.data.imageset import UNKNOWN, Benchmark, ImageSet
+from rlqkit.data.labels.check import check_labels
 from rlqkit.data.published.figures import RESOLUTION_BINS, TOGETHER, published, published_files
 from rlqkit.data.published.index import read_index
 from rlqkit.data.published.layouts import JUNK
 from rlqkit.data.published.load import LAYOUTS, shared_identities
-
-MOST = 20
-"""Findings of one kind that are listed one by one; the rest is counted."""
-Finding = dict[str, object]
+from rlqkit.errors import RlqkitError, one_line
 
 
 def check_published(benchmark: Benchmark, progress: bool = False) -> pd.DataFrame:
@@ -34,9 +34,10 @@ def check_published(benchmark: Benchmark, progress: bool = False) -> pd.DataFram
         progress: show a bar.
 
     Returns:
-        One row a finding, as `datasets.check` has them. Counts, names, shared people, unreadable,
-        empty and duplicate images are problems where they differ; resolutions and labels are shown
-        beside what was published, since neither hinders anything.
+        One row a finding, as `check_dataset` of `rlqkit.data.check` has them. Counts, names, shared
+        people, unreadable, empty, tiny and duplicate images, masks that can't be read and joints
+        that lie beside their images are problems; resolutions and labels are shown beside what was
+        published, since neither hinders anything.
     """
     counted = {name: images for name, images in benchmark.sets.items() if name != "external"}
     rows = [] if benchmark.synthetic else [*_check_counts(benchmark), *_check_names(benchmark)]
@@ -45,6 +46,7 @@ def check_published(benchmark: Benchmark, progress: bool = False) -> pd.DataFram
     rows += problems
     for split, images in counted.items():
         rows += _labels(split, images)
+    rows += check_labels(benchmark, LAYOUTS[benchmark.name])
     rows += _resolutions(benchmark, sides)
     return pd.DataFrame(rows)
 
@@ -89,7 +91,7 @@ def _check_names(benchmark: Benchmark) -> list[Finding]:
         for file in index.loc[index["identity"] >= JUNK, "file"]
         if file not in wanted
     ]
-    found = _listed("file names", [*missing, *unknown])
+    found = listed("file names", [*missing, *unknown])
     return rows + (found or [finding("file names", "all", len(there), "as published")])
 
 
@@ -99,16 +101,7 @@ def _check_shared(benchmark: Benchmark) -> list[Finding]:
     shared = shared_identities(benchmark)
     rows = [(f"identity {person}", "in train and in test", "in one of them") for person in shared]
     apart = finding("identities apart", "train, test", "none shared", "none shared")
-    return _listed("identities apart", rows) or [apart]
-
-
-def _listed(check: str, problems: list[tuple[str, str, str]]) -> list[Finding]:
-    """Problems (subject, found, expected), the first MOST one by one, the rest as a number."""
-    rows = [finding(check, *problem, ok=False) for problem in problems[:MOST]]
-    if len(problems) > MOST:
-        more = len(problems) - MOST
-        rows.append(finding(check, f"{more} more", problems[MOST][1], problems[MOST][2], ok=False))
-    return rows
+    return listed("identities apart", rows) or [apart]
 
 
 def _check_images(
@@ -118,46 +111,70 @@ def _check_images(
     files = [(split, file) for split, images in sets.items() for file in images.table["file"]]
     broken: list[tuple[str, str, str]] = []
     twins: list[tuple[str, str, str]] = []
+    unusual: list[tuple[str, str, str]] = []
     seen: dict[bytes, tuple[str, str]] = {}
     sides = np.zeros(len(files), dtype=np.int64)
     with ThreadPoolExecutor(4) as pool:
         looks = pool.map(_look, (root / file for _, file in files))
         bar = tqdm(looks, "reading", len(files), unit="image", disable=None if progress else True)
-        for row, ((split, file), (side, digest, problem)) in enumerate(
-            zip(files, bar, strict=True)
-        ):
-            sides[row] = side
-            if problem:
-                broken.append((file, problem, "a whole image"))
+        for row, ((split, file), look) in enumerate(zip(files, bar, strict=True)):
+            sides[row] = look.side
+            if look.problem:
+                broken.append((file, look.problem, "a whole image"))
                 continue
-            twin, twin_split = seen.setdefault(digest, (file, split))
+            unusual += [(file, what, "8-bit RGB, upright") for what in look.oddities]
+            twin, twin_split = seen.setdefault(look.digest, (file, split))
             if twin_split != split:
                 twins.append((file, f"the bytes of {twin}", "its own"))
     whole = finding("images are whole", "all", len(files), len(files))
-    rows = [*(_listed("images are whole", broken) or [whole]), *_listed("duplicate", twins)]
+    rows = [*(listed("images are whole", broken) or [whole]), *listed("duplicate", twins)]
+    rows += _unusual(unusual)
     ends = np.cumsum([len(images) for images in sets.values()])
     return dict(zip(sets, np.split(sides, ends[:-1]), strict=True)), rows
 
 
-def _look(path: Path) -> tuple[int, bytes, str]:
-    """Short side in px, digest of the bytes, and what is wrong ("" if nothing is)."""
+def _unusual(found: list[tuple[str, str, str]]) -> Iterator[Finding]:
+    """Images that are read in another way than most; such as are too small to show anybody fail."""
+    tagged = [row for row in found if row[1].startswith(TAGGED)]
+    small = [row for row in found if row[1].endswith(" px")]
+    others = [row for row in found if row not in tagged and row not in small]
+    yield finding("images turned upright", "all", len(tagged), "those with an EXIF orientation")
+    yield from listed("turned upright", tagged, ok=True)
+    yield from listed("unusual image", others, ok=True)
+    yield from listed(f"short side below {LEAST_SIDE} px", small)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Short side in px (0 if unreadable), digest of the bytes, what is wrong ("" if nothing is)
+    and what is unusual."""
+
+    side: int
+    digest: bytes
+    problem: str = ""
+    oddities: tuple[str, ...] = ()
+
+
+def _look(path: Path) -> _Look:
     try:
         content = path.read_bytes()
     except OSError as error:
-        return 0, b"", f"can't be read ({error.strerror})"
+        return _Look(0, b"", f"can't be read ({error.strerror})")
     if not content:
-        return 0, b"", "empty (0 bytes)"
+        return _Look(0, b"", "empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            image.load()
+            unusual = oddities(image, path)
             side = min(image.size)
+            upright_rgb(image, path)  # as it will be read
         if image.format == "PNG":  # decodes without its last chunks, so look for them
             with Image.open(io.BytesIO(content)) as image:
                 image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return 0, b"", f"truncated or no image ({reason})"
-    return side, hashlib.blake2b(content, digest_size=16).digest(), ""
+        return _Look(0, b"", f"truncated or no image ({one_line(error)})")
+    except RlqkitError as error:
+        return _Look(0, b"", str(error))
+    return _Look(side, hashlib.blake2b(content, digest_size=16).digest(), "", tuple(unusual))
 
 
 def _labels(split: str, images: ImageSet) -> Iterator[Finding]:
