@@ -50,6 +50,12 @@ def write_json(file: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def cache_folder() -> Path:
+    """Where what can be found out again is remembered: $RLQKIT_CACHE, or ~/.cache/rlqkit."""
+    own = os.environ.get("RLQKIT_CACHE")
+    return Path(own) if own else Path(os.path.expanduser("~")) / ".cache" / "rlqkit"
+
+
 def digest(file: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
     with open(file, "rb") as stream:

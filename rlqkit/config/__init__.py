@@ -5,6 +5,7 @@ from rlqkit.config.profiles import (
     dataset_settings,
     flatten,
     from_dict,
+    given_overrides,
     is_hashed,
     load_file,
     load_profile,
@@ -36,6 +37,6 @@ __all__ = [
     "EvaluationConfig", "ModelConfig", "Moment", "QualityConfig", "RecolouringConfig",
     "ReproduceConfig", "RuntimeConfig", "TeacherConfig", "TrainingConfig", "build",
     "build_section", "config_hash", "dataset_settings", "flatten", "from_dict", "get",
-    "is_hashed",
+    "given_overrides", "is_hashed",
     "load_file", "load_profile", "parse_override", "to_dict", "with_overrides",
 ]  # fmt: skip

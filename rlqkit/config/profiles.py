@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,31 @@ def parse_override(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+
+
+def given_overrides(overrides: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Overrides as a dict, also from text: papermill's ``-p`` hands a dict on as a string.
+
+    Args:
+        overrides: dotted keys and values; or JSON of them, "" for none; or None.
+
+    Raises:
+        RlqkitError: the text is no JSON object, or it is no dict at all.
+    """
+    found: Any = overrides
+    if isinstance(overrides, str):
+        try:
+            found = json.loads(overrides) if overrides.strip() else {}
+        except ValueError:
+            found = overrides
+    if not isinstance(found, Mapping | None) or not all(
+        isinstance(key, str) for key in found or ()
+    ):
+        raise RlqkitError(
+            f"overrides = {overrides!r} is no dict: give JSON such as "
+            """'{"data.dataset": "prcc"}', or with papermill -y 'overrides: {data.dataset: prcc}'"""
+        )
+    return dict(found or {})
 
 
 def to_dict(config: Config) -> dict[str, Any]:

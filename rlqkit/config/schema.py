@@ -211,6 +211,9 @@ class RuntimeConfig:
     """Threads of one training; 0 = torch's choice."""
     jobs: int = 1
     """Trainings side by side in ``rlqkit reproduce``."""
+    checkpoint_minutes: float = 3.0
+    """Least time between two checkpoints of a training, the last phase's always; 0 = after every
+    phase. A kill costs at most this much; what is resumed is exact whatever it is."""
     results: str = "results"
     """Folder that receives run folders, tables, figures and notebooks."""
 

@@ -122,6 +122,7 @@ def _validate_sizes(config: Config) -> None:
             "training.steps", "training.warmup", "training.cosine_from", "training.weight_decay",
             "recolouring.colour_groups", "teacher.epochs", "teacher.steps",
             "evaluation.degradation_seed", "evaluation.gallery_seed", "runtime.threads",
+            "runtime.checkpoint_minutes",
         ),
     }  # fmt: skip
     for least, keys in at_least.items():

@@ -81,6 +81,11 @@ def load(
     return benchmark
 
 
+def is_rendered(name: str) -> bool:
+    """Whether a data set is in the embedded one's layout, which brings its SHA256SUMS."""
+    return name.startswith("custom-") or LOADERS.get(name) is load_wardrobe
+
+
 def names() -> list[str]:
     """All data sets that `load` knows, sorted."""
     return sorted([*LOADERS, *LAYOUTS])

@@ -24,7 +24,8 @@ def extract_descriptors(
     """Test descriptors of a data set, in its order.
 
     Args:
-        network: put into eval mode for the extraction, then back into the mode it was in.
+        network: moved to the device if it isn't there; put into eval mode for the extraction, then
+            back into the mode it was in.
         images: what to describe, already degraded where it should be.
         fabric: device and precision.
         config: images of a forward pass, processes that prepare them, their memory layout.
@@ -32,6 +33,7 @@ def extract_descriptors(
     Returns:
         (n, D) float32, rows of norm 1, D over all descriptor branches.
     """
+    fabric.to_device(network)
     was_training = network.training
     network.eval()
     layout = torch.channels_last if config.training.channels_last else torch.contiguous_format

@@ -173,7 +173,7 @@ TAD_TERMS: dict[str, Callable[[TadOutputs], Tensor]] = {
 
 def cap_step(
     student: Student, batch: Batch, terms: Sequence[str], adversarial: bool
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     """One step on the target set (paper, section on CAP; a base step where no attribute counts).
 
     Args:
@@ -186,7 +186,8 @@ def cap_step(
 
     Returns:
         Value of every counted term, of the clothes classifier's loss, of the total, and the share
-        of images whose identity o1 names.
+        of images whose identity o1 names: scalar tensors without a gradient, on the device. To
+        read one waits for the device, so a training reads them once a phase.
     """
     student.train()
     with student.fabric.autocast():
@@ -203,13 +204,13 @@ def cap_step(
     )
     counted = [name for name in terms if adversarial or name != "clothes_adversarial"]
     values |= _descend(student, {name: CAP_TERMS[name](out) for name in counted})
-    values["accuracy"] = (out.o1.argmax(dim=1) == batch["identity"]).float().mean().item()
+    values["accuracy"] = (out.o1.argmax(dim=1) == batch["identity"]).float().mean()
     return values
 
 
 def tad_step(
     student: Student, teacher: nn.Module, batch: Batch, terms: Sequence[str]
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     """One step of task-agnostic distillation on external images, whose identities are not used.
 
     The frozen teacher sees HQ only. The student sees HQ and LQ in one batch, in train mode, so
@@ -224,7 +225,7 @@ def tad_step(
         terms: names in ``TAD_TERMS``.
 
     Returns:
-        Value of every term and of the total.
+        Value of every term and of the total, as ``cap_step`` gives them.
     """
     student.train()
     hq, lq = batch["hq"], batch["lq"]
@@ -258,21 +259,19 @@ def _identity_and_clothes_logits(student: Student, f: Mapping[str, Tensor]) -> d
 
 def _clothes_classifier_step(
     student: Student, f1: Tensor, batch: Batch, adversarial: bool
-) -> float:
+) -> Tensor:
     """Loss of the clothes classifier on detached f1; its optimiser steps once CAL counts."""
     logits = student.heads.clothes(f1.detach())
     loss = losses.cosine_cross_entropy(logits, batch["clothes"])
     if adversarial:
         student.clothes_optimiser.zero_grad()
         student.descend(loss, student.clothes_optimiser)
-    return loss.item()
+    return loss.detach()
 
 
-def _descend(student: Student, terms: Mapping[str, Tensor]) -> dict[str, float]:
+def _descend(student: Student, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Sums the terms, one backward pass, one step of the main optimiser."""
     total = torch.stack(list(terms.values())).sum()
     student.zero_grad()
     student.descend(total, student.optimiser)
-    values = {name: term.item() for name, term in terms.items()}
-    values["total"] = total.item()
-    return values
+    return {name: term.detach() for name, term in {**terms, "total": total}.items()}

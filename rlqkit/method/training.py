@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -183,18 +183,17 @@ class Training:
 
     def _run_phase(self, phase: PlannedPhase, done: int, bar: tqdm[Any]) -> int:
         started, images, rate = time.perf_counter(), 0, 0.0
-        sums: Counter[str] = Counter()
-        counts: Counter[str] = Counter()  # a term may begin to count in mid-phase
+        taken: dict[str, list[Tensor]] = defaultdict(list)  # a term may begin to count in mid-phase
         for number, batch in enumerate(self._batches(phase)):
             share = (done + number) / self.total_steps
             rate = learning_rate(self.config.training, phase.epoch, share)
             values = self._step(phase, batch, rate, share)
             images += sum(len(batch[key]) for key in ("images", "hq", "lq") if key in batch)
-            sums.update(values)
-            counts.update(values.keys())
+            for name, value in values.items():
+                taken[name].append(value)
             bar.update()
         fabric = self.student.fabric
-        means = mean_over_processes(fabric, {name: sums[name] / counts[name] for name in sums})
+        means = mean_over_processes(fabric, {name: _mean(v) for name, v in taken.items()})
         images *= fabric.world_size
         if not all(math.isfinite(value) for value in means.values()):
             worst = next(name for name, value in means.items() if not math.isfinite(value))
@@ -224,13 +223,17 @@ class Training:
             if number == phase.steps:
                 return
             yield {
-                key: value.to(device, memory_format=layout) if value.ndim == 4 else value.to(device)
+                key: value.to(
+                    device,
+                    memory_format=layout if value.ndim == 4 else torch.preserve_format,
+                    non_blocking=device.type == "cuda",  # they come from pinned memory then
+                )
                 for key, value in batch.items()
             }
 
     def _step(
         self, phase: PlannedPhase, batch: dict[str, Tensor], rate: float, share: float
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         for group in self.student.optimiser.param_groups:
             group["lr"] = rate
         if phase.kind == "tad":
@@ -258,6 +261,11 @@ class Training:
                 self.kept[name] = {
                     "value": value, "epoch": epoch, "network": state,
                 }  # fmt: skip
+
+
+def _mean(values: list[Tensor]) -> float:
+    """Mean in Python's floats, which are double; only here does a phase wait for its device."""
+    return float(sum(torch.stack(values).cpu().tolist())) / len(values)
 
 
 def _bar_position() -> int:

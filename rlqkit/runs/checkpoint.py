@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,24 @@ from rlqkit.config import Config, config_hash, flatten, from_dict, is_hashed, to
 from rlqkit.errors import RlqkitError
 from rlqkit.files import atomically
 from rlqkit.method.training import Training
+
+
+@dataclass
+class Saver:
+    """Saves a training after a phase, but not more often than every ``interval`` seconds.
+
+    The last phase is always saved: evaluation goes on from there.
+    """
+
+    file: Path
+    interval: float = 0.0
+    saved: float = field(default_factory=lambda: time.monotonic())
+
+    def __call__(self, training: Training) -> None:
+        last = training.next_phase == len(training.phases)
+        if last or time.monotonic() - self.saved >= self.interval:
+            save(training, self.file)
+            self.saved = time.monotonic()
 
 
 def save(training: Training, file: Path) -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import logging
+import math
 import os
-from typing import Literal
+import time
+from typing import Literal, get_args
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
+from torch import nn
 
 from rlqkit.config import Config, with_overrides
 from rlqkit.errors import RlqkitError, one_line
+from rlqkit.files import cache_folder, write_json
 from rlqkit.processes import PATIENCE, processes_started
+from rlqkit.runs.environment import processor
 
 
 def adopt_processes(config: Config) -> Config:
@@ -35,17 +43,21 @@ def adopt_processes(config: Config) -> Config:
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
-def launch_fabric(config: Config) -> Fabric:
+def launch_fabric(config: Config, began: str | None = None) -> Fabric:
     """Device, precision and processes of a training, by Lightning Fabric, which announces none.
 
     One process on one device; under torchrun its processes, each on its own GPU where there are
     GPUs, on the CPU otherwise.
 
+    Args:
+        config: precision.
+        began: the precision that a run began with, which it keeps; None = it begins now.
+
     Raises:
         RlqkitError: more processes than GPUs, or the processes don't find each other.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    precision, processes = precision_in_force(config), processes_started()
+    precision, processes = precision_in_force(config, began), processes_started()
     if processes == 1:
         return Fabric(accelerator="auto", devices=1, precision=precision)
     here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
@@ -70,27 +82,71 @@ def launch_fabric(config: Config) -> Fabric:
     return fabric
 
 
-def precision_in_force(config: Config) -> Precision:
+def precision_in_force(config: Config, began: str | None = None) -> Precision:
     """The arithmetic that a configuration means on this machine.
 
-    "auto" is bf16-mixed where the processor multiplies bf16 in hardware (there it is two to three
-    times faster than float32; elsewhere it is emulated and slower), and 32-true otherwise.
+    "auto" is what a run began with, for a run that goes on; otherwise what is fastest here.
     """
     if config.training.precision != "auto":
         return config.training.precision
+    if began in get_args(Precision):
+        return began  # type: ignore[return-value]
     if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        real = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if real else "32-true"
     in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if in_hardware else "32-true"
+    return fastest_on_this_processor() if in_hardware else "32-true"
 
 
-def machine(config: Config) -> Fabric:
-    """Threads, device and arithmetic of a configuration, where nothing is trained."""
+def fastest_on_this_processor() -> Precision:
+    """bf16-mixed or 32-true, by a trial of a fraction of a second.
+
+    Processors that multiply bf16 in hardware aren't all faster with it. The answer is remembered
+    by processor and torch version; a cache that can't be written costs the trial and nothing else.
+    """
+    kind = f"{processor()} {torch.__version__}"
+    file = cache_folder() / f"precision-{hashlib.sha256(kind.encode()).hexdigest()[:16]}.json"
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(file.read_text(encoding="utf-8"))["precision"]
+        if known in get_args(Precision):
+            return known
+    choices: tuple[Precision, ...] = ("32-true", "bf16-mixed")
+    seconds = {precision: time_trial(precision) for precision in choices}
+    fastest = min(choices, key=lambda precision: seconds[precision])
+    with contextlib.suppress(OSError):
+        write_json(file, {"precision": fastest, "seconds": seconds, "processor": kind})
+    return fastest
+
+
+def time_trial(precision: str) -> float:
+    """Seconds of the best of three small training steps in one arithmetic, channels last."""
+    with torch.random.fork_rng(devices=[]):  # the trial must not move anybody's draws
+        blocks = [nn.Sequential(nn.Conv2d(c, 64, 3, padding=1), nn.ReLU()) for c in (3, 64, 64)]
+        network = nn.Sequential(*blocks).to(memory_format=torch.channels_last)
+        images = torch.randn(16, 3, 32, 16).to(memory_format=torch.channels_last)
+    best = math.inf
+    for _ in range(4):  # the first one warms up
+        started = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = network(images).float().square().mean()
+        loss.backward()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def machine(config: Config, began: str | None = None) -> Fabric:
+    """Threads, device and arithmetic of a configuration; ``began`` as in ``launch_fabric``."""
     use_threads(config)
-    return launch_fabric(config)
+    return launch_fabric(config, began)
 
 
 def use_threads(config: Config) -> None:
-    """Gives torch the number of threads that the configuration asks for."""
+    """Gives torch the number of threads that the configuration asks for, and flushes subnormals.
+
+    L2 through Adam drives the weights of dead filters, and their moments, into subnormal numbers,
+    which processors compute many times slower (docs/training.md). The setting is the thread's own
+    and passes to threads that it starts, so this stands before any work.
+    """
+    torch.set_flush_denormal(True)
     if config.runtime.threads:
         torch.set_num_threads(config.runtime.threads)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from rlqkit.processes import on_first, with_others
 from rlqkit.progress import Say
 from rlqkit.runs import checkpoint
 from rlqkit.runs.backbone import build_network, weights_file
-from rlqkit.runs.device import adopt_processes, machine, precision_in_force
+from rlqkit.runs.device import Precision, adopt_processes, machine, precision_in_force
 from rlqkit.runs.folder import RunFolder
 from rlqkit.runs.plan import teacher_config
 from rlqkit.runs.student import build_student
@@ -51,12 +51,14 @@ class Run:
         row: of the ablation.
         fabric: device, precision and processes.
         folder: where its numbers go.
+        precision: the arithmetic in force, which a run keeps from its begin to its end.
     """
 
     config: Config
     row: Row
     fabric: Fabric
     folder: RunFolder
+    precision: Precision
 
     @cached_property
     def benchmark(self) -> Benchmark:
@@ -83,7 +85,7 @@ class Run:
     def teacher(self) -> Run:
         """The run of this run's teacher, which shares its machine and its data."""
         config = teacher_config(self.config)
-        run = Run(config, find_row(config.row), self.fabric, RunFolder.of(config))
+        run = _resolved(config, RunFolder.of(config))
         shared = {"benchmark": self.benchmark, "external": self.external}
         run.__dict__.update({name: data for name, data in shared.items() if data is not None})
         return run
@@ -96,7 +98,13 @@ def resolve(config: Config) -> Run:
         RlqkitError: an unknown row, or other processes than the configuration asks for.
     """
     config = adopt_processes(config)
-    return Run(config, find_row(config.row), machine(config), RunFolder.of(config))
+    return _resolved(config, RunFolder.of(config))
+
+
+def _resolved(config: Config, folder: RunFolder) -> Run:
+    began = folder.precision()
+    fabric, precision = machine(config, began), precision_in_force(config, began)
+    return Run(config, find_row(config.row), fabric, folder, precision)
 
 
 def train_and_evaluate(
@@ -145,9 +153,11 @@ def complete(
         started = time.perf_counter()
         training = prepare(run, teacher)
         training.on_phase = on_phase
-        training.save = partial(checkpoint.save, file=folder.path / "checkpoint.pt")
+        training.save = checkpoint.Saver(
+            folder.path / "checkpoint.pt", 60 * run.config.runtime.checkpoint_minutes
+        )
         checkpoint.restore(training, folder.path / "checkpoint.pt")
-        on_first(fabric, lambda: folder.start(run.config, run.read))
+        on_first(fabric, lambda: folder.start(run.config, run.read, run.precision))
         training.run(progress)
         on_first(fabric, lambda: _write_results(run, training, started))
     return folder
@@ -162,7 +172,7 @@ def _write_results(run: Run, training: Training, started: float) -> None:
         images["external"] = len(run.external)
     made_with = {
         "images": images,
-        "precision": precision_in_force(run.config),
+        "precision": run.precision,
         "seconds": round(time.perf_counter() - started, 1),
     }
     folder.save_json("environment.json", folder.environment() | made_with)

@@ -136,18 +136,31 @@ class RunFolder:
         """Where imported weights come from and what their file claims."""
         return dict(self._json("provenance.json"))
 
-    def start(self, config: Config, read: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    def precision(self) -> str | None:
+        """The arithmetic that the run began with; None if it hasn't begun."""
+        if not (self.path / "environment.json").is_file():
+            return None
+        return self.environment().get("precision")
+
+    def start(
+        self,
+        config: Config,
+        read: Mapping[str, Mapping[str, str]] | None = None,
+        precision: str | None = None,
+    ) -> None:
         """Creates the folder with configuration and environment.
 
         Args:
             config: of the run.
             read: what it reads: target, external, weights → part → digest.
+            precision: arithmetic in force.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         values = to_dict(config)
         values["runtime"].pop("results")  # where it lies is not part of what it is
         write_json(self.path / "config.json", {**values, KIT: __version__, READ: read or {}})
-        write_json(self.path / "environment.json", environment())
+        made_with = environment() | ({"precision": precision} if precision else {})
+        write_json(self.path / "environment.json", made_with)
 
     def config(self) -> Config:
         """The configuration that the run was made with.

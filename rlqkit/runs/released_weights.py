@@ -9,6 +9,7 @@ looked into, not trained on. Nothing in the file is executed.
 from __future__ import annotations
 
 import contextlib
+import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from rlqkit.config import Config, load_profile
+from rlqkit.data.labels.text import kind_of
 from rlqkit.errors import RlqkitError
 from rlqkit.files import digest
 from rlqkit.method.degradations import MIXES
@@ -32,6 +34,8 @@ MODEL, HEAD_1, CLOTHES = (
     "model_state_dict", "classifier_state_dict", "clothes_classifier_state_dict",
 )  # fmt: skip
 HEAD_2, POSE_HEAD = "identity_classifier.classifier", "identity_classifier2.classifier"
+ENDINGS = (".pth.tar", ".pth", ".pt", ".tar", ".ckpt", ".bin")
+AS_RELEASED = "use the file before unpacking, as the authors released it (a .pth.tar stays packed)"
 BRANCH_NUMBERS = {"branch1": 1, "branch2": 2, "pose": 3}
 STEM_PLACES = 4
 """The stem's four layers stand before layer1 and layer2 in the released trunk."""
@@ -171,8 +175,11 @@ def load_heads(folder: RunFolder) -> Heads:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+    if not file.exists():
         raise RlqkitError(f"{file} does not exist; give a .pth.tar that the authors released")
+    packed = _packed_otherwise(file)
+    if packed:
+        raise RlqkitError(f"{file} {packed}")
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
             # files of torch < 1.6 are no zip archives and can't be mapped
@@ -194,6 +201,67 @@ def _load(file: Path) -> dict[str, Any]:
         )
     released: dict[str, Any] = given
     return released
+
+
+def _packed_otherwise(file: Path) -> str:
+    """What a file is that holds a checkpoint, or was part of one, but isn't one; else ""."""
+    if file.is_dir():
+        return _unpacked(file)
+    with file.open("rb") as stream:
+        start = stream.read(512)
+    what = kind_of(start)
+    if what.startswith(("a web page", "a Git LFS")):
+        return f"can't be read as weights: it is {what}"
+    if start.startswith(b"PK\x03\x04"):  # a tar that ends in a zip looks like one from behind
+        return _zipped(file) if zipfile.is_zipfile(file) else ""
+    if start[:2] == b"\x1f\x8b":
+        return f"is gzipped: unpack it (gunzip) and give the file inside; {AS_RELEASED}"
+    if tarfile.is_tarfile(file):
+        with tarfile.open(file) as archive:
+            inside = _checkpoints(archive.getnames())
+        # torch < 0.1.10 wrote tar files, whose members these are
+        return "" if "storages" in inside else _archive("a tar archive", inside)
+    if file.name == "data.pkl" or (file.parent / "data.pkl").is_file():
+        return f"is a part of a checkpoint that was unpacked too far: {AS_RELEASED}"
+    return ""
+
+
+def _unpacked(folder: Path) -> str:
+    """A folder in place of a file: what to do."""
+    if any((place / "data.pkl").is_file() for place in (folder, *folder.glob("*/"))):
+        return f"is a checkpoint that was unpacked too far: {AS_RELEASED}"
+    inside = sorted(p.name for p in folder.iterdir() if p.name.endswith(ENDINGS))
+    return f"is a folder: give a file{f', such as {folder / inside[0]}' if inside else ''}"
+
+
+def _zipped(file: Path) -> str:
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+    pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+    own = [name for name in names if not name.startswith("__MACOSX/")]
+    # torch writes one folder, uncompressed, with data.pkl right in it
+    as_written = len({name.partition("/")[0] for name in own}) == 1 and not packed
+    if any(name.count("/") == 1 for name in pickles) and as_written:
+        return ""
+    if pickles:
+        return f"holds a checkpoint that was unpacked and zipped again: {AS_RELEASED}"
+    return _archive("a zip archive", _checkpoints(names))
+
+
+def _archive(what: str, inside: list[str]) -> str:
+    if not inside:
+        return f"is {what} without a checkpoint: give a .pth.tar that the authors released"
+    return f"is {what}: unpack it and give {inside[0]} from it"
+
+
+def _checkpoints(names: Iterable[str]) -> list[str]:
+    """Members that may be checkpoints, or the mark of an old tar checkpoint."""
+    return [
+        name
+        for name in names
+        if name.endswith((*ENDINGS, "storages")) and not name.startswith("__MACOSX/")
+    ]
 
 
 def _numpy_scalars() -> list[Any]:
@@ -259,6 +327,13 @@ def _configuration(released: ReleasedWeights, dataset: str, overrides: Mapping[s
             f"{released.identities} identities tell no data set (known: "
             f"{', '.join(f'{n} {name}' for n, name in TRAINING_IDENTITIES.items())}); "
             "name it with --dataset"
+        )
+    told = TRAINING_IDENTITIES.get(released.identities, dataset)
+    if told != dataset and dataset in TRAINING_IDENTITIES.values():
+        raise RlqkitError(
+            f"these weights have {released.identities} identities, so they were trained on {told}, "
+            f"not on {dataset}: leave out --dataset; to measure them on {dataset}, say --set "
+            f"data.dataset={dataset}"
         )
     settings: dict[str, Any] = {"data.dataset": dataset, "row": released.row.name}
     # one epoch, evaluated in the exact arithmetic, whatever it was trained in

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
-from rlqkit.config import Config, dataset_settings, from_dict, to_dict
+from rlqkit.config import Config, from_dict, to_dict
 from rlqkit.data import registry
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.protocol import headline_name
@@ -69,16 +70,31 @@ def check_data(config: Config, say: Say) -> None:
     data = config.data
     places = [(data.dataset, data.root), (data.external, data.external_root)]
     for name, root in dict.fromkeys(places):
-        shipped = not dataset_settings(name)
+        shipped = registry.is_rendered(name)
         benchmark = registry.load(name, Path(root) if root else None, verify=shipped)
         images = sum(len(images) for images in benchmark.sets.values())
         say(f"data set {name}: {images} images" + ", checksums agree" * shipped)
 
 
 def _start_worker(numbers: Any) -> None:
-    """Gives a worker its own line for progress bars, and ends it when its parent is gone."""
-    os.environ["RLQKIT_BAR"] = str(numbers.get())
+    """Gives a worker its own line for progress bars and its own GPU, where there are some.
+
+    It ends when its parent is gone.
+    """
+    number = numbers.get()
+    os.environ["RLQKIT_BAR"] = str(number)
+    gpus = visible_gpus()
+    if gpus:  # before anything in this process has touched CUDA
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES writes them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _die_with(parent: int) -> None:

@@ -279,6 +279,7 @@ def test_what_the_hash_leaves_out() -> None:
         "profile", "data.root", "data.external_root", "data.labels", "data.cache_megabytes",
         "data.workers",
         "evaluation.batch", "runtime.threads", "runtime.jobs", "runtime.results",
+        "runtime.checkpoint_minutes",
         "reproduce.rows", "reproduce.seeds",
     }  # fmt: skip
     smoke = load_profile("smoke")

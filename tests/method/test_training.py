@@ -74,12 +74,14 @@ def first_batch(training: Training, kind: str, epoch: int = 0) -> dict[str, Tens
 def tad(training: Training, batch: dict[str, Tensor] | None = None) -> dict[str, float]:
     assert training.teacher is not None
     batch = batch or first_batch(training, "tad")
-    return tad_step(training.student, training.teacher, batch, TAD_TERMS)
+    values = tad_step(training.student, training.teacher, batch, TAD_TERMS)
+    return {name: value.item() for name, value in values.items()}
 
 
 def cap(training: Training, adversarial: bool = True) -> dict[str, float]:
     batch = first_batch(training, "cap")
-    return cap_step(training.student, batch, training.row.terms, adversarial)
+    values = cap_step(training.student, batch, training.row.terms, adversarial)
+    return {name: value.item() for name, value in values.items()}
 
 
 # ---------------------------------------------------------------------------------- determinism

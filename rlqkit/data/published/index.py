@@ -24,7 +24,7 @@ import pandas as pd
 
 from rlqkit.data.published.layouts import Layout, Part
 from rlqkit.errors import RlqkitError
-from rlqkit.files import atomically
+from rlqkit.files import atomically, cache_folder
 
 VERSION = 1
 """Raised when the table or the rules that make it change: older caches no longer count."""
@@ -76,9 +76,8 @@ def read_index(layout: Layout, root: Path) -> pd.DataFrame:
 
 def cache_file(layout: Layout, root: Path) -> Path:
     """Where the index of a root is remembered."""
-    folder = os.environ.get("RLQKIT_CACHE") or Path.home() / ".cache" / "rlqkit"
     key = hashlib.sha256(f"{VERSION}\n{root.resolve()}".encode(errors="surrogateescape"))
-    return Path(folder) / f"index-{layout.name}-{key.hexdigest()[:16]}"
+    return cache_folder() / f"index-{layout.name}-{key.hexdigest()[:16]}"
 
 
 def list_images(root: Path, part: Part) -> tuple[list[str], Times]:
