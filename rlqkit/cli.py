@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,9 +20,14 @@ EXIT_USER_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: errors a user can mend are one line on stderr and exit code 2."""
     try:
+        _write_what_can_be_written()
+        _refuse_undecoded(sys.argv[1:] if arguments is None else arguments)
         cli.main(args=arguments, prog_name="rlqkit", standalone_mode=False)
     except RlqkitError as error:
         click.echo(f"error: {one_line(error)}", err=True)
+        sys.exit(EXIT_USER_ERROR)
+    except UnicodeEncodeError as error:  # a name that the system's encoding hasn't got
+        click.echo(f"error: {ascii(error.object)[:200]} {_no_encoding()}", err=True)
         sys.exit(EXIT_USER_ERROR)
     except OSError as error:  # disk full, no permission, a file where a folder should be
         hint = "mend that and run the same command again, finished work is kept"
@@ -37,6 +43,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+
+
+def _write_what_can_be_written() -> None:
+    """A terminal without an arrow or an umlaut gets its number instead of an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _refuse_undecoded(arguments: Sequence[str]) -> None:
+    """Paths that Python couldn't decode fail in libraries, some only after a training."""
+    if sys.getfilesystemencoding().lower().replace("-", "") == "utf8":
+        return
+    own = [value for name, value in os.environ.items() if name.startswith("RLQKIT_")]
+    for text in (*arguments, *own, os.getcwd()):
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise RlqkitError(f"{ascii(text)} {_no_encoding()}")
+
+
+def _no_encoding() -> str:
+    return (
+        f"can't be written in the system's encoding ({sys.getfilesystemencoding()}): set "
+        "PYTHONUTF8=1 (or LC_ALL=C.UTF-8) and run the same command again, or rename it"
+    )
 
 
 def _configured(command: Any) -> Any:

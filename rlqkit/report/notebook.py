@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.config import Config, given_overrides, load_profile, with_overrides
 from rlqkit.errors import RlqkitError
 from rlqkit.report.comparison import how_to_train
 from rlqkit.report.style import use_style
@@ -19,7 +19,7 @@ from rlqkit.runs.plan import teacher_config
 
 
 def start(
-    profile: str, results: str, seed: int, overrides: Mapping[str, Any] | None = None
+    profile: str, results: str, seed: int, overrides: Mapping[str, Any] | str | None = None
 ) -> Config:
     """Configuration of a notebook, with the banner that a reader should see first.
 
@@ -27,12 +27,12 @@ def start(
         profile: smoke, quick, laptop or paper.
         results: folder that holds and receives results.
         seed: training seed whose runs the notebook looks at.
-        overrides: dotted configuration keys.
+        overrides: dotted configuration keys, or JSON of them, as ``papermill -p`` hands it on.
 
     Raises:
-        RlqkitError: unknown profile or key, impossible value.
+        RlqkitError: unknown profile or key, impossible value, overrides that are no dict.
     """
-    changes = {"runtime.results": results, "seed": seed, **(overrides or {})}
+    changes = {"runtime.results": results, "seed": seed, **given_overrides(overrides)}
     config = load_profile(profile, changes)
     use_threads(config)
     use_style()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,8 @@ def test_data_set_is_told_from_the_identities(
     file = small(tmp_path / "m.pth.tar", released)
     config = import_weights(file, overrides={"runtime.results": str(tmp_path)}).config()
     assert (config.data.dataset, config.quality.mix) == (dataset, dataset)
+    with pytest.raises(RlqkitError, match=f"trained on {dataset}, not on last"):
+        import_weights(file, "last", {"runtime.results": str(tmp_path)})
 
 
 def test_unknown_number_of_identities_asks_for_the_data_set(tmp_path: Path) -> None:
@@ -260,3 +264,63 @@ def test_unreadable_files_are_refused(fault: str, tmp_path: Path) -> None:
     assert len(done.err.strip().splitlines()) == 1
     assert ("does not exist" if fault == "absent" else "can't be read") in done.err
     assert not (tmp_path / "sprung").exists() and not (tmp_path / "paper").exists()
+
+
+# ------------------------------------------------------------------- packed in another way
+
+
+def refused(file: Path, results: Path) -> str:
+    done = rlqkit("import-weights", file, "--results", results, "--dataset", "ltcc")
+    assert done.code == 2 and str(file) in done.err and len(done.err.splitlines()) == 1
+    assert "download it again" not in done.err or "web page" in done.err
+    return done.err
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    return small(folder / "best_model.pth.tar", golden_checkpoint("resnet50_joint2", True))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "gz"])
+def test_weights_that_are_still_packed_name_the_member(
+    kind: str, small_file: Path, tmp_path: Path
+) -> None:
+    packed = tmp_path / f"weights.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("__MACOSX/ltcc/._best_model.pth.tar", b"")
+            archive.write(small_file, "ltcc/best_model.pth.tar")
+        assert "give ltcc/best_model.pth.tar from it" in refused(packed, tmp_path)
+    elif kind == "tar":
+        with tarfile.open(packed, "w") as archive:
+            archive.add(small_file, "ltcc/best_model.pth.tar")
+        assert "give ltcc/best_model.pth.tar from it" in refused(packed, tmp_path)
+    else:
+        packed.write_bytes(gzip.compress(small_file.read_bytes()))
+        assert "is gzipped" in refused(packed, tmp_path)
+
+
+def test_weights_that_were_unpacked_too_far(small_file: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(small_file) as archive:
+        archive.extractall(tmp_path / "out")
+    (folder,) = (tmp_path / "out").iterdir()
+    again = tmp_path / "again.pth.tar"
+    with zipfile.ZipFile(again, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, f"best/{path.relative_to(folder)}")
+    bare = tmp_path / "bare.pth.tar"
+    with zipfile.ZipFile(bare, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, str(path.relative_to(folder)))
+    for given in (folder, tmp_path / "out", folder / "data.pkl", folder / "version", again, bare):
+        assert "use the file before unpacking" in refused(given, tmp_path / "results")
+
+
+def test_a_folder_and_a_web_page_are_called_so(small_file: Path, tmp_path: Path) -> None:
+    assert f"is a folder: give a file, such as {small_file}" in refused(small_file.parent, tmp_path)
+    page = tmp_path / "page.pth.tar"
+    page.write_text("<!DOCTYPE html><title>Google Drive - Virus scan warning</title>")
+    assert "web page" in refused(page, tmp_path)
+    page.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert "git lfs pull" in refused(page, tmp_path)
