@@ -127,7 +127,14 @@ def read_oddities(path: Path) -> list[str]:
 def upright_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     """An opened image as `read_image` gives it; `path` is for errors."""
     if image.mode == "RGB" and "transparency" not in image.info:  # nearly every image there is
-        return _turned(np.array(image), image)
+        deep = _has_deep_colours(image)
+        pixels = np.array(image)
+        if deep and not pixels.any():
+            raise RlqkitError(
+                f"image {path} has 8-bit values in 16 bits (or is all black), so its brightness "
+                "can't be told: save it with 8 bits"
+            )
+        return _turned(pixels, image)
     if image.mode.startswith("I"):
         return _turned(_from_16_bits(np.asarray(image), path), image)
     if image.mode not in CONVERTIBLE:
@@ -173,6 +180,12 @@ def orientation(image: Image.Image) -> int:
     return int(value) if value in _TURNS else UPRIGHT
 
 
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Whether several channels have 16 bits each, of which decoding keeps the upper 8."""
+    tiles: list[Any] = getattr(image, "tile", [])  # how the pixels are stored, until they are decoded
+    return bool(tiles) and ";16" in str(tiles[0][3])
+
+
 def _turned(pixels: NDArray[Any], image: Image.Image) -> NDArray[Any]:
     """Pixels of an image, upright. After decoding, so that late metadata of a PNG are known."""
     turn = orientation(image)
@@ -216,6 +229,8 @@ def _from_16_bits(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
 
 def _plain_values(image: Image.Image, path: Path) -> NDArray[Any]:
     """(H, W) values of a mask as they are stored, of any type; (H, W, 3) if they are colours."""
+    if image.mode != "I;16" and _has_deep_colours(image):
+        raise RlqkitError(f"mask {path} has channels of 16 bits: save it with 8 bits")
     values = np.asarray(image)
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa", "RGBX"):
         raise RlqkitError(f"mask {path} has mode {image.mode}: save it as a grey or palette PNG")
