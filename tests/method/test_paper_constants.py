@@ -19,6 +19,12 @@ def test_augmentation_is_the_papers() -> None:
     )  # fmt: skip
 
 
+def test_the_cosine_schedule_starts_at_two_percent_and_ends_at_one() -> None:
+    training = TrainingConfig(learning_rate=1.0, schedule="cosine", warmup=0.1, cosine_from=0.5)
+    at = [learning_rate(training, 0, share) for share in (0.0, 0.05, 0.1, 0.5, 0.75, 1.0)]
+    assert at == pytest.approx([0.02, 0.52, 1.0, 1.0, 0.01 + 0.99 / 2, 0.01])
+
+
 def test_learning_rate_falls_to_a_tenth_at_epochs_20_and_40() -> None:
     rates = [learning_rate(TrainingConfig(), epoch, 0.0) for epoch in (0, 19, 20, 39, 40, 199)]
     assert rates == pytest.approx([3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6, 3.5e-6])
