@@ -7,7 +7,7 @@ of TAD. Both know how many steps an epoch has and give a loader for each epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,10 @@ class TargetData:
     def loader(self, epoch: int) -> DataLoader[Any]:
         """Batches of one epoch, from 0."""
         self.sampler.set_epoch(epoch)
+        return self._loader
+
+    @cached_property
+    def _loader(self) -> DataLoader[Any]:
         return _loader(self.images, self.sampler, collate_target, self.config)
 
 
@@ -124,6 +128,10 @@ class ExternalData:
     def loader(self, epoch: int) -> DataLoader[Any]:
         """Batches of one epoch, from 0."""
         self.sampler.set_epoch(epoch)
+        return self._loader
+
+    @cached_property
+    def _loader(self) -> DataLoader[Any]:
         return _loader(self.images, self.sampler, collate_external, self.config)
 
 
@@ -287,12 +295,35 @@ def _whole_batches(images: int, batch: int) -> int:
     return images // batch
 
 
+def preparation(config: Config) -> dict[str, Any]:
+    """How images are prepared, as options of a ``DataLoader``: in which processes and memory.
+
+    Where there is a GPU, batches lie in pinned memory, from which they are copied to it while it
+    computes. Nothing here changes a number.
+    """
+    return {
+        "num_workers": config.data.workers,
+        "worker_init_fn": _start_worker,
+        "pin_memory": torch.cuda.is_available(),
+    }
+
+
+def _start_worker(number: int) -> None:
+    """Workers that are spawned, not forked, don't inherit how subnormal numbers are treated."""
+    torch.set_flush_denormal(True)
+
+
 def _loader(images: Any, sampler: Any, collate: Any, config: Config) -> DataLoader[Any]:
+    """One loader for all epochs: workers and the images that they have decoded stay.
+
+    The sampler says what an epoch is, in this process; workers see nothing but its draws.
+    """
     return DataLoader(
         images,
         batch_size=config.training.batch,
         sampler=sampler,
         collate_fn=collate,
         drop_last=True,
-        num_workers=config.data.workers,
+        persistent_workers=config.data.workers > 0,
+        **preparation(config),
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rlqkit.config import Config
+from rlqkit.data.loaders import preparation
 from rlqkit.data.torch_sets import EvaluationImages
 from rlqkit.evaluation.metrics import flip_descriptor
 from rlqkit.method.network import Network
@@ -39,11 +40,13 @@ def extract_descriptors(
     layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
     parts = []
     loader: DataLoader[dict[str, Tensor]] = DataLoader(
-        images, batch_size=config.evaluation.batch, num_workers=config.data.workers
+        images, batch_size=config.evaluation.batch, **preparation(config)
     )
     with torch.inference_mode(), fabric.autocast():
         for items in loader:
-            x = items["images"].to(fabric.device, memory_format=layout)
+            x = items["images"].to(
+                fabric.device, memory_format=layout, non_blocking=fabric.device.type == "cuda"
+            )
             plain, mirrored = network.descriptor(x), network.descriptor(x.flip(3))
             parts.append(flip_descriptor(plain.float(), mirrored.float()).cpu())
     network.train(was_training)
