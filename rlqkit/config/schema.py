@@ -133,6 +133,9 @@ class TrainingConfig:
     """Arithmetic, in Lightning Fabric's words; "auto" = bf16-mixed where the hardware has it."""
     channels_last: bool = False
     """Memory layout of images and convolutions; faster with bf16."""
+    compile: bool = False
+    """Whether torch compiles the networks of the steps first; pays on a GPU, after a minute or so,
+    and rounds otherwise than without."""
     evaluations: int = 20
     """Validation evaluations spread evenly over the training, the last at its end."""
 

@@ -14,12 +14,12 @@ from typing import Literal, get_args
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import nn
 
-from rlqkit.config import Config, with_overrides
+from rlqkit.config import Config, ModelConfig, with_overrides
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.files import cache_folder, write_json
 from rlqkit.processes import PATIENCE, processes_started
+from rlqkit.runs.backbone import build_network
 from rlqkit.runs.environment import processor
 
 
@@ -41,6 +41,8 @@ def adopt_processes(config: Config) -> Config:
 
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+TRIAL = ModelConfig("resnet10t", "none", channels=(32, 64, 128, 128), stem_width=16)
+"""The small profiles' network, on which arithmetics are tried."""
 
 
 def launch_fabric(config: Config, began: str | None = None) -> Fabric:
@@ -85,8 +87,13 @@ def launch_fabric(config: Config, began: str | None = None) -> Fabric:
 def precision_in_force(config: Config, began: str | None = None) -> Precision:
     """The arithmetic that a configuration means on this machine.
 
-    "auto" is what a run began with, for a run that goes on; otherwise what is fastest here.
+    "auto" is what a run began with, for a run that goes on; otherwise what is fastest here. A GPU
+    is trusted to be faster with bf16 if it has it in hardware, a processor is tried. Emulated bf16
+    never counts, and several processes on processors compute in float32. "16-mixed" is for GPUs;
+    processors take bf16-mixed in its place.
     """
+    if config.training.precision == "16-mixed" and not _has_accelerator():
+        return "bf16-mixed"  # Fabric's choice too, told here so that a run says what it is
     if config.training.precision != "auto":
         return config.training.precision
     if began in get_args(Precision):
@@ -94,44 +101,84 @@ def precision_in_force(config: Config, began: str | None = None) -> Precision:
     if torch.cuda.is_available():
         real = torch.cuda.is_bf16_supported(including_emulation=False)
         return "bf16-mixed" if real else "32-true"
+    if processes_started() > 1:  # a trial in each could end with two answers
+        return "32-true"
     in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return fastest_on_this_processor() if in_hardware else "32-true"
+
+
+def _has_accelerator() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+WORTH_IT = 0.9
+"""bf16-mixed must take less than this share of float32's time, which is the more exact one."""
+FOUND = "RLQKIT_ARITHMETIC"
+"""Environment variable that tells the processes started from here what was found."""
 
 
 def fastest_on_this_processor() -> Precision:
     """bf16-mixed or 32-true, by a trial of a fraction of a second.
 
     Processors that multiply bf16 in hardware aren't all faster with it. The answer is remembered
-    by processor and torch version; a cache that can't be written costs the trial and nothing else.
+    by processor and torch version. Where the cache can't be written, this process and those that
+    it starts still agree, so that no row of a table is computed otherwise than its neighbours.
     """
     kind = f"{processor()} {torch.__version__}"
     file = cache_folder() / f"precision-{hashlib.sha256(kind.encode()).hexdigest()[:16]}.json"
-    with contextlib.suppress(OSError, ValueError):
+    known = os.environ.get(FOUND)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(file.read_text(encoding="utf-8"))["precision"]
-        if known in get_args(Precision):
-            return known
-    choices: tuple[Precision, ...] = ("32-true", "bf16-mixed")
-    seconds = {precision: time_trial(precision) for precision in choices}
-    fastest = min(choices, key=lambda precision: seconds[precision])
+    if known in get_args(Precision):
+        return known  # type: ignore[return-value]
+    seconds = {precision: time_trial(precision) for precision in ("32-true", "bf16-mixed")}
+    pays = seconds["bf16-mixed"] < WORTH_IT * seconds["32-true"]
+    fastest: Precision = "bf16-mixed" if pays else "32-true"
+    os.environ[FOUND] = fastest
     with contextlib.suppress(OSError):
         write_json(file, {"precision": fastest, "seconds": seconds, "processor": kind})
     return fastest
 
 
 def time_trial(precision: str) -> float:
-    """Seconds of the best of three small training steps in one arithmetic, channels last."""
+    """Seconds of the best of three steps of a small profile's two branches, channels last.
+
+    All of a step counts, forwards, backwards and Adam: where convolutions gain from bf16, norms
+    and conversions may lose it again.
+    """
     with torch.random.fork_rng(devices=[]):  # the trial must not move anybody's draws
-        blocks = [nn.Sequential(nn.Conv2d(c, 64, 3, padding=1), nn.ReLU()) for c in (3, 64, 64)]
-        network = nn.Sequential(*blocks).to(memory_format=torch.channels_last)
-        images = torch.randn(16, 3, 32, 16).to(memory_format=torch.channels_last)
+        network = build_network(TRIAL, ("branch1", "branch2"))
+        images = torch.randn(8, 3, 64, 32).to(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)
+    adam = torch.optim.Adam(network.parameters(), fused=True)
     best = math.inf
     for _ in range(4):  # the first one warms up
         started = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            loss = network(images).float().square().mean()
-        loss.backward()
+            features = network(images)
+        adam.zero_grad()
+        torch.stack([f.square().mean() for f in features.values()]).sum().backward()
+        adam.step()
         best = min(best, time.perf_counter() - started)
     return best
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES writes them."""
+    count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return [str(number) for number in range(count)]
+    return [name.strip() for name in given.split(",")][:count]
+
+
+def side_by_side(jobs: int) -> str:
+    """How trainings share this machine's GPUs; empty where there is no choice."""
+    gpus = len(visible_gpus())
+    if gpus < 2:
+        return ""
+    if jobs < gpus:
+        return f"{jobs} of {gpus} GPUs are used; runtime.jobs={gpus} trains on all of them."
+    return f"{jobs} trainings side by side on {gpus} GPUs, each on one of them."
 
 
 def machine(config: Config, began: str | None = None) -> Fabric:

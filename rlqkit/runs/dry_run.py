@@ -16,6 +16,7 @@ from rlqkit.method.rows import TEACHER, find_row
 from rlqkit.method.training import PlannedPhase
 from rlqkit.runs.backbone import build_network
 from rlqkit.runs.costs import THROUGHPUT, estimate, sizes_of
+from rlqkit.runs.device import side_by_side
 from rlqkit.runs.experiment import prepare, resolve
 from rlqkit.runs.plan import planned_runs, settings_lines
 from rlqkit.runs.published import PublishedRun, published_runs
@@ -120,6 +121,8 @@ def describe_plan(
         f"Runs of `rlqkit reproduce` with this configuration: {len(grid)}, together about "
         f"{hours:.3g} hours (estimate)\n{_show(grid, throughput)}"
     )
+    gpus = side_by_side(config.runtime.jobs)
+    parts += [gpus] if gpus else []
     counted = "counted on disk" if sizes.exact else "as published (the data set isn't there)"
     parts.append(
         f"Sizes {counted}. Hours are an estimate: arithmetic of all passes (images forward and "

@@ -197,6 +197,8 @@ def prepare(run: Run, teacher: Network | None = None) -> Training:
         external = external_data(run.external, config, fabric.global_rank)
     if teacher is not None:
         teacher = fabric.to_device(teacher)  # type: ignore[assignment]
+        if config.training.compile:
+            teacher.compile()
     return Training(
         config=config,
         row=row,

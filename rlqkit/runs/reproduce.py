@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from rlqkit.config import Config, from_dict, to_dict
 from rlqkit.data import registry
@@ -25,6 +24,7 @@ from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.protocol import headline_name
 from rlqkit.method.rows import find_row
 from rlqkit.progress import Say, minutes
+from rlqkit.runs.device import precision_in_force, visible_gpus
 from rlqkit.runs.experiment import train_and_evaluate
 from rlqkit.runs.folder import RunFolder
 
@@ -44,6 +44,8 @@ def train_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFo
     independent = [config for config in todo if not find_row(config.row).uses_tad]
     dependent = [config for config in todo if find_row(config.row).uses_tad]
     say(f"{len(todo)} runs to do, {jobs} side by side")
+    for config in todo:
+        precision_in_force(config)  # found out here, undisturbed, for all workers
     context = multiprocessing.get_context("spawn")
     numbers = context.Queue()
     for number in range(jobs):
@@ -87,14 +89,6 @@ def _start_worker(numbers: Any) -> None:
     if gpus:  # before anything in this process has touched CUDA
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES writes them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for name in given.split(",") if name.strip()]
-    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _die_with(parent: int) -> None:

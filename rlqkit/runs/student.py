@@ -49,6 +49,8 @@ def build_student(config: Config, row: Row, target: TargetData, fabric: Fabric) 
         network = network.to(memory_format=torch.channels_last)
     network, heads = fabric.to_device(network), fabric.to_device(heads)  # type: ignore[assignment]
     share_state(fabric, network, heads)
+    if config.training.compile:
+        network.compile()  # in place: names and classes stay, and so do checkpoints
     adam = {
         "lr": config.training.learning_rate,
         "weight_decay": config.training.weight_decay,
