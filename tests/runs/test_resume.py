@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,31 @@ def test_interrupted_evaluation_goes_on(
     reference = only_run(tmp_path / "other", "base")
     for name in FILES:
         assert (run.path / name).read_bytes() == (reference.path / name).read_bytes(), name
+
+
+def test_checkpoints_by_time_resume_exactly(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two finished phases behind the last checkpoint are trained again, to the same bits."""
+    # what the saver's clock says: at first, after each phase, and when it has saved
+    minutes = iter([0, 1, 20, 20, 21, 22])
+    timed = [*short, "--set", "runtime.checkpoint_minutes=10"]
+    with monkeypatch.context() as patch:
+        clock = SimpleNamespace(monotonic=lambda: 60.0 * next(minutes))
+        patch.setattr(checkpoint, "time", clock)
+        interrupt(patch, training, "cap_step", 15)  # in the fifth of five epochs of three steps
+        with pytest.raises(RuntimeError, match="plug"):
+            rlqkit("train", *timed)
+    run = only_run(tmp_path / "results", "base")
+    assert read_checkpoint(run.path / "checkpoint.pt")["next_phase"] == 2
+    assert rlqkit("train", *timed).code == 0
+    assert read_checkpoint(run.path / "checkpoint.pt")["next_phase"] == 5  # the last, always
+    assert rlqkit("train", *short, "--results", tmp_path / "other").code == 0
+    reference = only_run(tmp_path / "other", "base")
+    for name in FILES:
+        assert (run.path / name).read_bytes() == (reference.path / name).read_bytes(), name
+    assert without_seconds(run) == without_seconds(reference)
+    assert same_checkpoint(run, reference)
 
 
 def test_checkpoint_is_whole_when_writing_fails(
