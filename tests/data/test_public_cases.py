@@ -475,7 +475,19 @@ def test_masks_of_another_parser_are_suspected(tree: Callable[..., Path]) -> Non
     images = train("ltcc", root)
     refused(lambda: mask_files(images), "parsing-lip", "look like ATR's", "4 sunglasses 100%")
     rows = found(report("ltcc", root), "labels of the parser")
-    assert not rows["ok"].any() and "looks like ATR" in rows["found"].iloc[0]
+    assert not rows["ok"].any() and "they look like ATR" in rows["found"].iloc[0]
+
+
+def test_label_maps_that_were_jpegs_are_refused(tree: Callable[..., Path]) -> None:
+    root = tree("ltcc", masks="lip", pose="clusters")
+    for path, labels in zip(mask_files(train("ltcc", root)), people_of("LIP", 64), strict=True):
+        buffer = io.BytesIO()
+        small = Image.fromarray(np.minimum(labels, 13)).resize((20, 40), Image.Resampling.NEAREST)
+        small.save(buffer, "jpeg", quality=95)
+        Image.open(buffer).save(path)
+    refused(lambda: mask_files(train("ltcc", root)), "parsing-lip", "JPEG", "smears")
+    rows = found(report("ltcc", root), "labels of the parser")
+    assert not rows["ok"].any() and "JPEG" in rows["found"].iloc[0]
 
 
 def people_of(parser: str, count: int = 12) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from rlqkit.data.findings import Finding, finding, listed
 from rlqkit.data.images import SHIRT, TROUSERS, mask_is_smeared, read_mask
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.labels.masks import KINDS, PARSERS, READERS, parsed_labels
-from rlqkit.data.labels.parsers import described, label_use, looks_like
+from rlqkit.data.labels.parsers import described, label_use, suspicion
 from rlqkit.data.labels.tables import TRAINING, files_read, masks_folder, names_read
 from rlqkit.data.published.layouts import Layout
 from rlqkit.errors import RlqkitError
@@ -82,9 +82,9 @@ def _check_masks(split: str, images: ImageSet) -> Iterator[Finding]:
     if images.mask_format in PARSERS:
         parser = images.mask_format.upper()
         use = label_use(look.labels for look in whole if look.labels is not None)
-        found = looks_like(use, parser)
-        text = described(use, parser) + (f"; looks like {found}" if found else "")
-        yield finding("labels of the parser", split, text, f"of {parser}", ok=not found)
+        wrong = suspicion(use, parser)
+        text = described(use, parser) + (f"; they {wrong}" if wrong else "")
+        yield finding("labels of the parser", split, text, f"of {parser}", ok=not wrong)
 
 
 def _look(images: ImageSet, row: int, size: NDArray[np.int64]) -> _Mask:

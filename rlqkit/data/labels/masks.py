@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rlqkit.data.images import SHIRT, TROUSERS, read_mask, read_mask_pair
 from rlqkit.data.imageset import ImageSet
-from rlqkit.data.labels.parsers import LabelUse, described, label_use, labels_of_colours, looks_like
+from rlqkit.data.labels.parsers import LabelUse, described, label_use, labels_of_colours, suspicion
 from rlqkit.data.published.index import list_images
 from rlqkit.data.published.layouts import Part
 from rlqkit.errors import RlqkitError
@@ -133,13 +133,12 @@ def _refuse_another_parser(files: Sequence[Path], parser: str) -> None:
     """Reads some of the maps, evenly spread."""
     some = files[:: max(1, len(files) // SAMPLE)]
     use = parser_use(some, parser)
-    found = looks_like(use, parser.upper())
-    if found:
+    wrong = suspicion(use, parser.upper())
+    if wrong:
         holder = next((p for p in files[0].parents if p.name == f"parsing-{parser}"), files[0])
         raise RlqkitError(
-            f"{holder}: the label maps look like {found}'s, not like {parser.upper()}'s "
-            f"({described(use, parser.upper())}): use the folder of the parser that made them, or "
-            "write two binary masks"
+            f"{holder}: the label maps {wrong} ({described(use, parser.upper())}): use the folder "
+            "of the parser that made them, and its own PNG files, or write two binary masks"
         )
 
 
