@@ -182,7 +182,8 @@ def orientation(image: Image.Image) -> int:
 
 def _has_deep_colours(image: Image.Image) -> bool:
     """Whether several channels have 16 bits each, of which decoding keeps the upper 8."""
-    tiles: list[Any] = getattr(image, "tile", [])  # how the pixels are stored, until they are decoded
+    # how the pixels are stored, until they are decoded
+    tiles: list[Any] = getattr(image, "tile", [])
     return bool(tiles) and ";16" in str(tiles[0][3])
 
 
