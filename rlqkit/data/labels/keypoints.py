@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from rlqkit.data.imageset import N_JOINTS, ImageSet
 from rlqkit.data.labels.naming import Names, match
-from rlqkit.data.labels.text import read_table, read_text
+from rlqkit.data.labels.text import numbers, read_table, read_text
 from rlqkit.errors import RlqkitError
 
 IMAGE_KEYS = ("image_id", "image_name", "file_name", "imgname", "image")
@@ -92,9 +91,8 @@ def _read_table(file: Path) -> People:
         if f"v{joint}" not in table:
             table[f"v{joint}"] = "1"
     columns = [f"{axis}{joint}" for joint in range(N_JOINTS) for axis in "xyv"]
-    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    score = pd.to_numeric(table["score"], errors="coerce") if "score" in table else None
-    scores = np.ones(len(table)) if score is None else score.to_numpy(np.float64)
+    values = numbers(table[columns])
+    scores = numbers(table[["score"]])[:, 0] if "score" in table else np.ones(len(table))
     bad = ~np.isfinite(values).all(axis=1) | ~np.isfinite(scores)
     if bad.any():
         raise _no_numbers(file, table[name].iloc[int(bad.argmax())])

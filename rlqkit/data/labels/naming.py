@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,18 +38,15 @@ def names_of(images: ImageSet, others: Iterable[ImageSet]) -> Names:
     Splits that show the very same files (Celeb-reID's train and external) are no others.
     """
     rows = rows_by_key(images)
-    files = set(images.table["file"])
+    files = set(_plain(images, "file"))
     elsewhere: dict[str, str] = {}
     for other in others:
-        if files.isdisjoint(other.table["file"]):
+        if files.isdisjoint(_plain(other, "file")):
             split = other.name.rpartition("/")[2]
-            elsewhere |= dict.fromkeys(rows.keys() & rows_by_key(other).keys(), split)
-    stems, counts = np.unique(
-        [_stem(file) for file in images.table["file"]] or [""], return_counts=True
-    )
-    pairs = zip(stems.tolist(), counts.tolist(), strict=True)
+            elsewhere |= dict.fromkeys(rows.keys() & _loose_names(other), split)
+    counts = Counter(map(_stem, _plain(images, "file")))
     whole = frozenset(file.rpartition(".")[0] for file in files)
-    repeated = {stem: count for stem, count in pairs if count > 1 and stem not in rows}
+    repeated = {stem: n for stem, n in counts.items() if n > 1 and stem not in rows}
     return Names(rows, whole, repeated, elsewhere)
 
 
@@ -93,6 +91,20 @@ def _refuse_repeated(file: Path, keys: list[str], names: Names, images: ImageSet
     )
 
 
+def _loose_names(images: ImageSet) -> set[str]:
+    """Names of a split's images without the part's folder, also such as several share."""
+    pairs = zip(_plain(images, "file"), _plain(images, "part"), strict=True)
+    inner = {file.rpartition(".")[0].removeprefix(f"{part}/") for file, part in pairs}
+    joined = {name.replace("/", "_") for name in inner}
+    return inner | joined | {name.rpartition("/")[2] for name in inner}
+
+
+def _plain(images: ImageSet, column: str) -> list[str]:
+    """A column of text; going through pandas' own array one by one takes seconds."""
+    texts: list[str] = images.table[column].to_numpy(dtype=object).tolist()
+    return texts
+
+
 def _stem(file: str) -> str:
     return file.rpartition("/")[2].rpartition(".")[0]
 
@@ -106,11 +118,11 @@ def rows_by_key(images: ImageSet) -> dict[str, int]:
     """
     rows: dict[str, int] = {}
     stems: dict[str, list[int]] = {}
-    pairs = zip(images.table["file"], images.table["part"], strict=True)
+    pairs = zip(_plain(images, "file"), _plain(images, "part"), strict=True)
     for row, (file, part) in enumerate(pairs):
         whole = file.rpartition(".")[0]
         inner = whole.removeprefix(f"{part}/")
-        rows |= {whole: row, inner: row, inner.replace("/", "_"): row}
+        rows[whole] = rows[inner] = rows[inner.replace("/", "_")] = row
         stems.setdefault(inner.rpartition("/")[2], []).append(row)
     return {stem: found[0] for stem, found in stems.items() if len(found) == 1} | rows
 

@@ -20,7 +20,7 @@ from rlqkit.data.imageset import UNKNOWN, Benchmark, ImageSet
 from rlqkit.data.labels.keypoints import read_keypoints
 from rlqkit.data.labels.masks import KINDS, find_masks
 from rlqkit.data.labels.naming import Names, match, names_of
-from rlqkit.data.labels.text import read_table, read_text, separator_of
+from rlqkit.data.labels.text import numbers, read_table, read_text, separator_of
 from rlqkit.data.published.layouts import Layout
 from rlqkit.errors import RlqkitError
 
@@ -50,12 +50,15 @@ def attach_labels(benchmark: Benchmark, layout: Layout, folder: Path) -> Benchma
         sets = {name: _with_gender(images, genders, layout) for name, images in sets.items()}
     for split in [name for name in TRAINING if name in sets]:
         images = sets[split]
-        names = names_of(images, benchmark.sets.values())
-        images = _with_faulty(images, _find(folder, layout, FAULTY_FILES), names)
-        if pose := _find(folder, layout, POSE_FILES):
-            images = replace(images, poses=read_poses(pose[0], images, names))
-        if points := _find(folder, layout, KEYPOINT_FILES):
-            images = replace(images, joints=read_keypoints(points[0], images, names))
+        kinds = (FAULTY_FILES, POSE_FILES, KEYPOINT_FILES)
+        faulty, poses, points = (_find(folder, layout, names) for names in kinds)
+        if faulty or poses or points:  # naming 200,000 images takes a second
+            names = names_of(images, benchmark.sets.values())
+            images = _with_faulty(images, faulty, names)
+            if poses:
+                images = replace(images, poses=read_poses(poses[0], images, names))
+            if points:
+                images = replace(images, joints=read_keypoints(points[0], images, names))
         sets[split] = find_masks(masks_folder(folder), images)
     return replace(benchmark, sets=sets, labels=folder)
 
@@ -97,7 +100,7 @@ def read_poses(file: Path, images: ImageSet, names: Names) -> pd.DataFrame:
         raise RlqkitError(
             f"{file} has no column of pose labels: name it by vector and clusters, such as R_LA_15"
         )
-    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    values = numbers(table[columns])
     most = np.array([int(name.rpartition("_")[2]) for name in columns])
     bad = ~((values >= 0) & (values <= most) & (values % 1 == 0))
     if bad.any():
