@@ -109,7 +109,11 @@ def _read_checksums(root: Path) -> dict[str, str]:
     if not path.is_file():
         raise RlqkitError(f"data set folder {root} has no SHA256SUMS: {RENEW}")
     sums = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise RlqkitError(f"{path} is no text: {RENEW}") from None
+    for number, line in enumerate(lines, start=1):
         sha256, file = line[:64], line[66:].removeprefix("./")
         if line[64:66] not in ("  ", " *") or set(sha256) - set("0123456789abcdef") or not file:
             raise RlqkitError(f"{path}: line {number} is not '<sha256>  <file>': {RENEW}")

@@ -84,6 +84,11 @@ def load_file(
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RlqkitError(f"configuration {path} is not valid TOML: {error}") from None
+    if not values:
+        raise RlqkitError(
+            f'configuration {path} is empty; write a profile = "quick", or sections with what '
+            "differs from the defaults"
+        )
     if profile:
         values["profile"] = profile
     start: dict[str, Any] = {}

@@ -236,8 +236,22 @@ class RunFolder:
         return pd.DataFrame(self._json("history.json"))
 
     def metrics(self) -> pd.DataFrame:
-        """One row per selection rule, query quality, gallery quality and protocol."""
-        return pd.DataFrame(self._json("metrics.json"))
+        """One row per selection rule, query quality, gallery quality and protocol.
+
+        Raises:
+            RlqkitError: the file is missing, or holds something else.
+        """
+        records = self._json("metrics.json")
+        wanted = {"query", "gallery", "protocol", "rank1", "mAP"}
+        fits = isinstance(records, list) and all(
+            isinstance(record, dict) and wanted <= record.keys() for record in records
+        )
+        if not fits or not records:
+            raise RlqkitError(
+                f"{self.path / 'metrics.json'} holds no figures of this kit; delete it and run the "
+                "same command again, which makes it anew"
+            )
+        return pd.DataFrame(records)
 
     def environment(self) -> dict[str, Any]:
         """Versions, commit, machine kind and times."""

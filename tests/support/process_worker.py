@@ -103,14 +103,15 @@ def take_step(fabric: Fabric, name: str, rank: int | None) -> dict[str, Any]:
     moved = student(fabric, "local" if name == "triplet official" else "joined")
     cap, tad = (b if rank is None else half(b, rank) for b in batches())
     if name == "tad":
-        values = tad_step(moved, teacher(), tad, ROWS["rlq"].tad_terms)
+        taken = tad_step(moved, teacher(), tad, ROWS["rlq"].tad_terms)
     else:
         terms = ("triplet",) if name.startswith("triplet") else ROWS["rlq"].terms
-        values = cap_step(moved, cap, terms, adversarial=name == "cap")
+        taken = cap_step(moved, cap, terms, adversarial=name == "cap")
     weights = {**dict(moved.network.named_parameters()), **dict(moved.heads.named_parameters())}
     own = {id(p) for group in moved.optimiser.param_groups for p in group["params"]}
     gradients = {k: p.grad for k, p in weights.items() if id(p) in own and p.grad is not None}
     after = {k: p.detach() for k, p in weights.items()}
+    values = {name: value.item() for name, value in taken.items()}
     return {"values": values, "gradients": gradients, "weights": after}
 
 
