@@ -14,6 +14,9 @@ from typing import Any
 
 from rlqkit.errors import RlqkitError
 
+PARTIAL = ".partial"
+"""How the name of a file ends that is still being written, or that a kill left behind."""
+
 
 @contextmanager
 def atomically(file: Path, durable: bool = False, shared: bool = False) -> Iterator[Path]:
@@ -25,7 +28,7 @@ def atomically(file: Path, durable: bool = False, shared: bool = False) -> Itera
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     own = f".{os.getpid()}" if shared else ""
-    temporary = file.with_name(f"{file.name}{own}.partial")
+    temporary = file.with_name(f"{file.name}{own}{PARTIAL}")
     try:
         yield temporary
     except BaseException as error:
@@ -42,6 +45,12 @@ def atomically(file: Path, durable: bool = False, shared: bool = False) -> Itera
 
 def _full(folder: Path) -> bool:
     return shutil.disk_usage(folder).free < 2**20
+
+
+def write_bytes(file: Path, content: bytes, shared: bool = False) -> None:
+    """Writes a file atomically; `shared` as above."""
+    with atomically(file, shared=shared) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(file: Path, value: Any) -> None:

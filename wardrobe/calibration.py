@@ -135,20 +135,22 @@ def _base_lines(folders: list[RunFolder], rule: str) -> list[dict[str, Any]]:
     def line(name: str, condition: Condition, target: str, verdict: Verdict) -> dict[str, Any]:
         return _line("base", name, [select(t, condition, rule) for t in tables], target, verdict)
 
-    def gap(name: str, first: Condition, second: Condition, verdict: Verdict) -> dict[str, Any]:
+    def gap(
+        name: str, first: Condition, second: Condition, target: str, verdict: Verdict
+    ) -> dict[str, Any]:
         pairs = [(select(t, first, rule), select(t, second, rule)) for t in tables]
-        return _gap(name, pairs, verdict)
+        return _gap(name, pairs, target, verdict)
 
     low, high = (f"{100 * end:g}" for end in BAND)
     lines = [
         line("CC rank-1, HQ", CC_HQ, f"{low} to {high}", within_band),
         line("CC rank-1, HQ, every image", ALL_HQ, f"{low} to {high}", within_band),
-        gap("SC − CC rank-1, HQ", SC_HQ, CC_HQ, above(0.0)),
+        gap("SC − CC rank-1, HQ", SC_HQ, CC_HQ, "> 0", above(0.0)),
     ]
     for kind in (LQ, *KINDS):
         name = "all LQ" if kind == LQ else kind.replace("_", " ")
         condition = (kind, HQ, "CC")
-        lines.append(gap(f"{name} − HQ, CC rank-1", condition, CC_HQ, below(0.0)))
+        lines.append(gap(f"{name} − HQ, CC rank-1", condition, CC_HQ, "< 0", below(0.0)))
         target = f"> chance ({100 * chance:.2f})"
         lines.append(line(f"CC rank-1, {name} → HQ", condition, target, above(chance)))
     return lines
@@ -181,7 +183,7 @@ def _line(
 
 
 def _gap(
-    name: str, pairs: list[tuple[pd.DataFrame, pd.DataFrame]], verdict: Verdict
+    name: str, pairs: list[tuple[pd.DataFrame, pd.DataFrame]], target: str, verdict: Verdict
 ) -> dict[str, Any]:
     """A paired difference on the queries that both conditions have a match for."""
     first, second = [], []
@@ -196,7 +198,6 @@ def _gap(
         float((query_scores(a) - query_scores(b)).mean())
         for a, b in zip(first, second, strict=True)
     ]
-    target = "> 0" if name.startswith("SC") else "< 0"
     return _record("base", name, interval, by_seed, target, verdict)
 
 

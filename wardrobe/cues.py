@@ -1,4 +1,10 @@
-"""What a trained network goes by: the same queries with one part of the picture taken away."""
+"""Cues: what a trained network goes by, asked with a part of the picture taken away.
+
+Query and gallery images are edited alike by their masks (background removed, clothes greyed, only
+the body, only the head, only the silhouette), and the network is asked again under CC. It has
+never seen such pictures, so a low figure may be the strangeness of the picture; a high one is
+knowledge. Beside the network stands what proportions of the skeleton find alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from rlqkit.config import Config
-from rlqkit.data.images import FACE, HAIR, ImageStore, read_mask
+from rlqkit.data.images import FACE, HAIR, NOBODY, ImageStore, read_mask
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.loaders import image_store
 from rlqkit.data.torch_sets import EvaluationImages
@@ -30,35 +36,32 @@ from rlqkit.method.attributes import LIMBS
 from rlqkit.runs.device import machine
 from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder
-from wardrobe.audit import (
-    BACKGROUND_COLOUR,
-    CLOTHES,
-    PERSON_COLOUR,
-    Distances,
-    Picture,
-    query_table,
-)
+from wardrobe.audit import CLOTHES, Distances, Picture, in_percent, query_table
+
+HEAD = (HAIR, FACE)
+BACKGROUND_GREY, PERSON_GREY = 128, 64
+"""Levels of what is painted out, and of a silhouette."""
 
 
 def background_removed(image: Picture, mask: Picture) -> Picture:
     """The person as it is, on flat grey."""
-    return _keep(image, mask > 0)
+    return _keep(image, mask != NOBODY)
 
 
 def silhouette_only(image: Picture, mask: Picture) -> Picture:
     """The person in flat dark grey, on flat grey."""
-    flat = np.where(mask > 0, PERSON_COLOUR, BACKGROUND_COLOUR).astype(np.uint8)
+    flat = np.where(mask != NOBODY, PERSON_GREY, BACKGROUND_GREY).astype(np.uint8)
     return np.repeat(flat[..., None], 3, axis=2)
 
 
 def head_only(image: Picture, mask: Picture) -> Picture:
     """Face, hair and headwear on flat grey."""
-    return _keep(image, np.isin(mask, (HAIR, FACE)))
+    return _keep(image, np.isin(mask, HEAD))
 
 
 def body_only(image: Picture, mask: Picture) -> Picture:
     """The person without face, hair and headwear, on flat grey."""
-    return _keep(image, (mask > 0) & ~np.isin(mask, (HAIR, FACE)))
+    return _keep(image, ~np.isin(mask, (NOBODY, *HEAD)))
 
 
 def clothes_greyed(image: Picture, mask: Picture) -> Picture:
@@ -71,7 +74,7 @@ def clothes_greyed(image: Picture, mask: Picture) -> Picture:
         where = mask == part
         light = image[where].mean(axis=1)
         if len(light):
-            shade = BACKGROUND_COLOUR + (light - light.mean()) / 3
+            shade = BACKGROUND_GREY + (light - light.mean()) / 3
             edited[where] = np.rint(shade)[:, None].astype(np.uint8)
     return edited
 
@@ -170,11 +173,10 @@ def _proportions(images: ImageSet) -> NDArray[np.float64]:
 
 def _figures(found: Retrieval, query: ImageSet) -> dict[str, float]:
     interval = clustered_interval(query_table(found, query))
-    figures = {"rank1": interval.estimate, "low": interval.low, "high": interval.high}
-    return {name: 100 * value for name, value in (figures | {"mAP": found.mAP}).items()}
+    return {**in_percent(interval), "mAP": 100 * found.mAP}
 
 
 def _keep(image: Picture, where: NDArray[np.bool_]) -> Picture:
     """The pixels in ``where``; flat grey elsewhere."""
-    kept: Picture = np.where(where[..., None], image, np.uint8(BACKGROUND_COLOUR))
+    kept: Picture = np.where(where[..., None], image, np.uint8(BACKGROUND_GREY))
     return kept

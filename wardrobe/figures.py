@@ -1,4 +1,4 @@
-"""Figures of the audit and the calibration: tables and image sets in, matplotlib figures out."""
+"""Figures of the audits and the calibration: tables and image sets in, matplotlib figures out."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ from rlqkit.report.figures.sheets import (
     skeleton_on,
     skeleton_picture,
 )
-from rlqkit.report.style import CC_COLOUR, CORRECT_COLOUR, HQ_COLOUR, JUNK_COLOUR
+from rlqkit.report.style import CC_COLOUR, CORRECT_COLOUR, GREY, HQ_COLOUR, LIGHT
 from wardrobe.audit import LEAKS
 from wardrobe.calibration import BAND, MET, MISSED, OPEN
 from wardrobe.cues import EDITS, SKELETON
 from wardrobe.labels_audit import image_scores
 
-GREY, BAND_COLOUR = "#8c8c8c", "#d9d9d9"
 VERDICT_COLOURS = {MET: CORRECT_COLOUR, OPEN: "#ccb974", MISSED: CC_COLOUR, "": HQ_COLOUR}
 
 
@@ -57,7 +56,7 @@ def plot_shortcuts(table: pd.DataFrame, title: str) -> Figure:
     panels[0, 0].invert_yaxis()
     handles = [
         Patch(color=HQ_COLOUR, label="found"), Patch(color=CC_COLOUR, label="found, a leak"),
-        Patch(color=BAND_COLOUR, label="people exchanged, up to 97.5 %"),
+        Patch(color=LIGHT, label="people exchanged, up to 97.5 %"),
         Line2D([], [], color="black", marker="|", markersize=10, linestyle="", label="their mean"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower left", ncols=4, fontsize=8, frameon=False)
@@ -68,7 +67,7 @@ def plot_shortcuts(table: pd.DataFrame, title: str) -> Figure:
 def _draw_shortcuts(axes: Axes, mine: pd.DataFrame) -> None:
     y = np.arange(len(mine))
     colours = [CC_COLOUR if verdict == LEAKS else HQ_COLOUR for verdict in mine["verdict"]]
-    axes.barh(y, mine["expected_high"], height=0.85, color=BAND_COLOUR)
+    axes.barh(y, mine["expected_high"], height=0.85, color=LIGHT)
     axes.barh(y, mine["rank1"], height=0.5, color=colours, xerr=_ends(mine), ecolor="black",
               error_kw={"elinewidth": 1, "capsize": 2})  # fmt: skip
     axes.plot(mine["expected"], y, "|", color="black", markersize=14)
@@ -113,12 +112,12 @@ def plot_cues(table: pd.DataFrame, title: str) -> Figure:
     """CC rank-1 on each kind of edited images, with intervals, and chance.
 
     Args:
-        table: ``audit.identity_cues``.
+        table: ``cues.identity_cues``.
         title: of the figure.
     """
     figure, axes = plt.subplots(figsize=(8.5, 0.42 * len(table) + 1.4))
     y = np.arange(len(table))
-    colours = [JUNK_COLOUR if cue == SKELETON else HQ_COLOUR for cue in table["cue"]]
+    colours = [GREY if cue == SKELETON else HQ_COLOUR for cue in table["cue"]]
     axes.barh(y, table["rank1"], height=0.6, color=colours, xerr=_ends(table), ecolor="black",
               error_kw={"elinewidth": 1, "capsize": 3})  # fmt: skip
     for place, (value, high) in enumerate(zip(table["rank1"], table["high"], strict=True)):
@@ -175,17 +174,17 @@ def plot_calibration(table: pd.DataFrame, title: str) -> Figure:
     """
     figure, axes = plt.subplots(figsize=(10, 0.36 * len(table) + 1.8))
     low, high = (100 * end for end in BAND)
+    ends = whiskers(table)
     for place, line in enumerate(table.to_dict("records")):
         if line["target"] == f"{low:g} to {high:g}":
-            axes.barh(place, high - low, left=low, height=0.8, color=BAND_COLOUR)
+            axes.barh(place, high - low, left=low, height=0.8, color=LIGHT)
         axes.errorbar(
             line["estimate"], place, fmt="o", color=VERDICT_COLOURS[line["verdict"]],
-            xerr=np.array([[line["estimate"] - line["low"]], [line["high"] - line["estimate"]]]),
-            capsize=3, elinewidth=1.6,
+            xerr=ends[:, [place]], capsize=3, elinewidth=1.6,
         )  # fmt: skip
         if line["seeds"] > 1:
-            ends = [line["seed_low"], line["seed_high"]]
-            axes.plot(ends, [place + 0.25] * 2, color=GREY, linewidth=1)
+            seed_ends = [line["seed_low"], line["seed_high"]]
+            axes.plot(seed_ends, [place + 0.25] * 2, color=GREY, linewidth=1)
         axes.text(1.01, place, f"{line['target']}  {line['verdict']}", va="center", fontsize=9,
                   transform=axes.get_yaxis_transform())  # fmt: skip
     axes.axvline(0, color="black", linewidth=0.8)

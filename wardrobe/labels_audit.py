@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from tqdm import tqdm
 
-from rlqkit.data.images import FACE, HAIR, SHIRT, SHOES, TROUSERS, read_mask
+from rlqkit.data.images import FACE, HAIR, NOBODY, SHIRT, SHOES, TROUSERS, read_mask
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.wardrobe import read_card
 from rlqkit.errors import RlqkitError
@@ -42,7 +42,7 @@ AREAS = {"person": (0.15, 0.75), "clothes": (0.08, 0.60), "head": (0.002, 0.15)}
 OUTSIDE, HEAD, TOP, BOTTOM, FEET, OTHER = range(6)
 PART_OF_LABEL = np.full(256, OTHER)
 """Label of the embedded masks → part of the person, as the checks know parts."""
-PART_OF_LABEL[[0, HAIR, FACE, SHIRT, TROUSERS, SHOES]] = OUTSIDE, HEAD, HEAD, TOP, BOTTOM, FEET
+PART_OF_LABEL[[NOBODY, HAIR, FACE, SHIRT, TROUSERS, SHOES]] = OUTSIDE, HEAD, HEAD, TOP, BOTTOM, FEET
 ALLOWED = {
     "visible joints are in the picture": 0.0,
     "visible joints are on the person": 0.01,
@@ -123,8 +123,8 @@ def mask_scores(mask: NDArray[np.uint8], joints: NDArray[np.float64]) -> dict[st
         for axis, side in ((0, width), (1, height))
     )
     off = 0.0
-    if (mask[y, x] == 0).any():  # the distances are slow, and mostly not needed
-        off = distance_transform_edt(mask == 0)[y, x].max() / height
+    if (mask[y, x] == NOBODY).any():  # the distances are slow, and mostly not needed
+        off = distance_transform_edt(mask == NOBODY)[y, x].max() / height
     parts = PART_OF_LABEL[mask]
     sizes = np.bincount(parts.ravel(), minlength=int(PART_OF_LABEL.max()) + 1) / mask.size
     levels = [

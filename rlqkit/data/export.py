@@ -42,18 +42,27 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from rlqkit.data.images import FACE, HAIR, SHIRT, SHOES, TROUSERS, read_image, read_mask
+from rlqkit.data.images import (
+    FACE,
+    HAIR,
+    SHIRT,
+    SHOES,
+    SKIN,
+    TROUSERS,
+    read_image,
+    read_mask,
+)
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.wardrobe import read_card
 from rlqkit.errors import RlqkitError
-from rlqkit.files import atomically
+from rlqkit.files import write_bytes, write_json
 from rlqkit.method.attributes import VECTOR_LENGTHS, fit_pose_clusters
 
 JPEG_QUALITY = 95
 LEAST_PIXELS = 20
 """A top or bottom of fewer pixels counts as hidden, and its image as faulty."""
 MASK_PARTS = {
-    "sil": (SHIRT, TROUSERS, 3, HAIR, SHOES, FACE),
+    "sil": (SHIRT, TROUSERS, SKIN, HAIR, SHOES, FACE),
     "shirt": (SHIRT,),
     "pant": (TROUSERS,),
     "clothes": (SHIRT, TROUSERS, SHOES),
@@ -117,7 +126,7 @@ def export(benchmark: Benchmark, folder: Path, layout: str, progress: bool = Tru
         desc=f"{benchmark.name} as {layout}", unit="image", disable=not progress,
     ):  # fmt: skip
         if not (folder / file).exists():
-            _write(folder / file, _encoded(read_image(benchmark.root / source), file))
+            write_bytes(folder / file, _encoded(read_image(benchmark.root / source), file))
     for stem, source in tqdm(
         plan.masks.items(), desc="masks", unit="image", disable=not progress or not plan.masks
     ):
@@ -129,8 +138,8 @@ def export(benchmark: Benchmark, folder: Path, layout: str, progress: bool = Tru
     }
     for file, text in (own | plan.tables).items():
         if not (folder / file).exists():
-            _write(folder / file, text().encode())
-    _write(folder / "export.json", _json(marker | {"finished": True}))
+            write_bytes(folder / file, text().encode())
+    write_json(folder / "export.json", marker | {"finished": True})
     return folder
 
 
@@ -316,7 +325,7 @@ def _claim(folder: Path, marker: dict[str, object]) -> None:
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RlqkitError(f"{folder} is not empty; give a new folder to export into")
-    _write(file, _json(marker | {"finished": False}))
+    write_json(file, marker | {"finished": False})
 
 
 def _fingerprint(benchmark: Benchmark, plan: Plan) -> str:
@@ -326,11 +335,6 @@ def _fingerprint(benchmark: Benchmark, plan: Plan) -> str:
     if sums.is_file():
         digest.update(sums.read_bytes())
     return digest.hexdigest()
-
-
-def _write(file: Path, content: bytes) -> None:
-    with atomically(file) as temporary:
-        temporary.write_bytes(content)
 
 
 def _encoded(image: NDArray[np.uint8], file: str) -> bytes:
@@ -352,7 +356,7 @@ def _write_masks(folder: Path, stem: str, source: Path) -> None:
     if missing:
         mask = read_mask(source)
         for file, labels in missing.items():
-            _write(file, _encoded(255 * np.isin(mask, labels).astype(np.uint8), file.name))
+            write_bytes(file, _encoded(255 * np.isin(mask, labels).astype(np.uint8), file.name))
 
 
 def _readme(benchmark: Benchmark, layout: str, plan: Plan) -> str:
@@ -367,7 +371,3 @@ def _readme(benchmark: Benchmark, layout: str, plan: Plan) -> str:
         f"{kind}Figures on it are no results on {layout}. Written by `rlqkit data export`.\n"
         f"`exported.csv` has the labels and sources, `left_out.csv` the rest.\n\n{lines}"
     )
-
-
-def _json(value: dict[str, object]) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()

@@ -20,9 +20,13 @@ from tqdm import tqdm
 
 from rlqkit.errors import RlqkitError
 
-SHIRT, TROUSERS, SKIN, HAIR, SHOES, FACE, BAG = range(1, 8)
-"""Labels of the embedded set's mask images; 0 is everything else. SHIRT and TROUSERS are the bits
-of every clothes mask as well."""
+NOBODY, SHIRT, TROUSERS, SKIN, HAIR, SHOES, FACE, BAG = range(8)
+"""Labels of the embedded set's mask images; NOBODY is all that isn't the person. SHIRT and
+TROUSERS are the bits of every clothes mask as well."""
+MASK_COLOURS = (
+    "#000000", "#dc3c3c", "#3c5adc", "#f0c8a0", "#784614", "#f0f03c", "#ff96c8", "#3cc85a",
+)  # fmt: skip
+"""By label, the palette that mask images are shipped with and figures are drawn in."""
 BACKGROUND = (128, 128, 128)
 """RGB under transparent pixels. Mid-grey, not white or black: a cut-out gets no bright or dark
 surroundings that a network could tell it by, and no colour of the recolouring palette."""

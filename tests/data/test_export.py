@@ -12,7 +12,7 @@ from PIL import Image
 
 from rlqkit.data import export as exporting
 from rlqkit.data.export import export
-from rlqkit.data.images import TROUSERS, read_image, read_mask
+from rlqkit.data.images import SHIRT, TROUSERS, read_image, read_mask
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.registry import load
 from rlqkit.errors import RlqkitError
@@ -68,7 +68,8 @@ def test_ltcc_masks_part_by_part(tiny_benchmark: Benchmark, ltcc: Path) -> None:
     row = 5
     ours = read_mask(tiny_benchmark["train"].mask_paths[row])
     assert tiny_benchmark["train"].table["file"][row] == train["source"].iloc[row]
-    for part, labels in {"shirt": [1], "pant": [2], "clothes": [1, 2], "head": []}.items():
+    parts = {"shirt": [SHIRT], "pant": [TROUSERS], "clothes": [SHIRT, TROUSERS], "head": []}
+    for part, labels in parts.items():
         theirs = read_mask(ltcc / "masks" / "train" / f"{stems[row]}_{part}.png")
         np.testing.assert_array_equal(theirs == 255, np.isin(ours, labels), err_msg=part)
         assert set(np.unique(theirs)) <= {0, 255}

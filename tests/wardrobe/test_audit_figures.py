@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from rlqkit.data.imageset import Benchmark
 from rlqkit.method.attributes import fit_pose_clusters
-from rlqkit.report.style import CC_COLOUR, HQ_COLOUR
+from rlqkit.report.style import CC_COLOUR, HQ_COLOUR, LIGHT
 from wardrobe import audit, cues, figures
 from wardrobe.calibration import MET, MISSED, OPEN
 
@@ -35,7 +35,7 @@ def test_a_leak_is_red_cut_and_named_by_its_figure() -> None:
     )
     (axes,) = figures.plot_shortcuts(table, "title").axes
     assert widths(axes, CC_COLOUR) == [66.8] and widths(axes, HQ_COLOUR) == [0.6]
-    assert widths(axes, figures.BAND_COLOUR) == [1.0, 1.0]
+    assert widths(axes, LIGHT) == [1.0, 1.0]
     assert axes.get_xlim()[1] < 2
     assert [text.get_text() for text in axes.texts] == ["66.8 →"]
 
@@ -62,7 +62,7 @@ def test_calibration_is_coloured_by_verdict() -> None:
     (axes,) = figures.plot_calibration(table, "title").axes
     colours = [to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "o"]
     assert colours == [figures.VERDICT_COLOURS[verdict] for verdict in verdicts]
-    assert widths(axes, figures.BAND_COLOUR) == [25.0]
+    assert widths(axes, LIGHT) == [25.0]
     assert [text.get_text().split()[-1] for text in axes.texts] == verdicts
     seeds = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
     assert [27.0, 33.0] in [list(data) for data in seeds]

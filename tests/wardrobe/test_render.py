@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,45 +13,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-pytest.importorskip("numba", reason="comes with rlqkit[render]")
+pytest.importorskip("numba", reason='comes with the extra "render"')
 
-from rlqkit.errors import RlqkitError  # noqa: E402
-from wardrobe.render import generate  # noqa: E402
-from wardrobe.render.camera import (
-    look_at,
-    person_crop,
-    target_camera,  # noqa: E402
-)
-from wardrobe.render.extras import require  # noqa: E402
-from wardrobe.render.gait import (
-    leg_angles,
-    pose_angles,
-    rotation,  # noqa: E402
-)
+from rlqkit.data.images import BAG, FACE, HAIR, NOBODY, SHIRT, SHOES, SKIN, TROUSERS
+from rlqkit.errors import RlqkitError
+from rlqkit.files import write_bytes
+from wardrobe.render import generate
+from wardrobe.render.camera import look_at, person_crop, target_camera
+from wardrobe.render.extras import require
+from wardrobe.render.gait import leg_angles, pose_angles, rotation
+from wardrobe.render.materials import Label
 from wardrobe.render.mesh import grid_faces, hull_radii, rounded_box, skin, vertex_normals
-from wardrobe.render.people import (
-    ADULT_AGE,
-    FEMALE,
-    MALE,
-    sample_identity,  # noqa: E402
-)
-from wardrobe.render.raster import (
-    interpolate,
-    rasterise,  # noqa: E402
-)
-from wardrobe.render.renderer import (
-    majority_labels,
-    visible_joints,  # noqa: E402
-)
-from wardrobe.render.sheets import (
-    contact_sheet,
-    mask_path,  # noqa: E402
-)
-from wardrobe.render.wardrobe import (
-    SKIRTS,
-    SharedWardrobe,
-    own_outfit,  # noqa: E402
-)
+from wardrobe.render.people import ADULT_AGE, FEMALE, MALE, sample_identity
+from wardrobe.render.raster import interpolate, rasterise
+from wardrobe.render.renderer import majority_labels, visible_joints
+from wardrobe.render.wardrobe import SKIRTS, SharedWardrobe, own_outfit
 
 SHIPPED = Path(__file__).parents[2] / "data" / "wardrobe-v2"
 SEED = 41
@@ -267,14 +244,26 @@ def test_shots_follow_the_specification() -> None:
 
 
 def test_a_missing_package_names_the_extra() -> None:
-    with pytest.raises(RlqkitError, match=r"rlqkit\[render\]"):
+    with pytest.raises(RlqkitError, match=r"\.venv/bin/python -m pip install -e '\.\[render\]'"):
         require("a_package_that_does_not_exist")
 
 
 def test_masks_survive_encoding() -> None:
     labels = np.arange(64, dtype=np.uint8).reshape(8, 8) % 8
     content = generate.encode_mask(labels)
-    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(content))), labels)
+    mask = Image.open(io.BytesIO(content))
+    np.testing.assert_array_equal(np.array(mask), labels)
+    shipped = Image.open(next((SHIPPED / "masks" / "query").iterdir()))
+    assert mask.getpalette() == shipped.getpalette()
+
+
+def test_labels_are_those_that_readers_of_masks_know() -> None:
+    """Numbers of `rlqkit.data.images`, under the names that shipped sets give them."""
+    card = json.loads((SHIPPED / "dataset.json").read_text())
+    assert {str(label.value): label.name.lower() for label in Label} == card["labels"]
+    known = {"TOP": SHIRT, "BOTTOM": TROUSERS, "SKIN": SKIN, "HAIR": HAIR, "SHOES": SHOES,
+             "FACE": FACE, "BAG": BAG, "BACKGROUND": NOBODY}  # fmt: skip
+    assert known == {label.name: label.value for label in Label}
 
 
 def _tiny_folder(folder: Path) -> None:
@@ -284,11 +273,11 @@ def _tiny_folder(folder: Path) -> None:
     samples, joints = [], []
     for file, split in zip(files, ("query", "external"), strict=True):
         image = rng.integers(0, 256, (40, 16, 3), dtype=np.uint8)
-        generate.write_atomically(folder / file, generate.encode_image(image, 88))
+        write_bytes(folder / file, generate.encode_image(image, 88))
         samples.append([file, split, int(Path(file).name.split("_")[0]), 1, 0, 1, 40, 16])
         joints.append([file, *([8.0, 20.0, 1] * 17)])
     mask = generate.encode_mask(np.full((40, 16), 2, np.uint8))
-    generate.write_atomically(mask_path(folder, files[0]), mask)
+    write_bytes(generate.mask_path(folder, files[0]), mask)
     pd.DataFrame(samples, columns=list(generate.SAMPLE_COLUMNS)).to_csv(
         folder / "samples.csv", index=False
     )
@@ -297,15 +286,12 @@ def _tiny_folder(folder: Path) -> None:
     )
 
 
-def test_check_sums_and_contact_sheet_of_a_tiny_folder(tmp_path: Path) -> None:
+def test_check_sums_of_a_tiny_folder(tmp_path: Path) -> None:
     _tiny_folder(tmp_path)
     lines = generate.check_sums(tmp_path).splitlines()
     assert len(lines) == 5
     digest, name = lines[0].split("  ")
     assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
-    sheet = tmp_path / "sheet.png"
-    contact_sheet(tmp_path, sheet, masks=True, joints=True, tile_height=80)
-    assert Image.open(sheet).height == 2 * 84
 
 
 def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
@@ -328,7 +314,7 @@ def test_shipped_folder_is_consistent() -> None:
     for row in samples.iloc[::400].itertuples():
         assert Image.open(SHIPPED / row.file).size == (row.width, row.height)
         if row.split != "external":
-            mask = np.array(Image.open(mask_path(SHIPPED, row.file)))
+            mask = np.array(Image.open(generate.mask_path(SHIPPED, row.file)))
             assert mask.shape == (row.height, row.width) and mask.max() <= 7
             assert (mask > 0).mean() > 0.1
 
@@ -336,7 +322,7 @@ def test_shipped_folder_is_consistent() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("anny") is None,
-    reason="needs rlqkit[render]",
+    reason='needs the extra "render"',
 )
 def test_rendering_gives_the_shipped_bytes(tmp_path: Path) -> None:
     """The first run on a machine takes a minute (anny fills its cache), later ones seconds."""
@@ -347,4 +333,4 @@ def test_rendering_gives_the_shipped_bytes(tmp_path: Path) -> None:
         image = generate.encode_image(picture.image, spec.quality)
         assert image == (SHIPPED / shot.file).read_bytes()
         mask = generate.encode_mask(picture.labels)
-        assert mask == mask_path(SHIPPED, shot.file).read_bytes()
+        assert mask == generate.mask_path(SHIPPED, shot.file).read_bytes()

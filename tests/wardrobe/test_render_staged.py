@@ -11,45 +11,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytest.importorskip("numba", reason="comes with rlqkit[render]")
+pytest.importorskip("numba", reason='comes with the extra "render"')
 
-from rlqkit.cli import _render_spec, main  # noqa: E402
-from rlqkit.data import registry  # noqa: E402
-from rlqkit.errors import RlqkitError  # noqa: E402
-from wardrobe.render import generate  # noqa: E402
-from wardrobe.render.backdrop import (
-    ABOVE,
-    FAR,
-    GROUND,
-    SIDE,
-    _hits,
-    draw_backdrop,  # noqa: E402
-)
-from wardrobe.render.camera import (
-    Crop,
-    external_camera,
-    in_weather,
-    look_at,
-    target_camera,  # noqa: E402
-)
-from wardrobe.render.custom import (
-    custom_spec,
-    parse_heights,
-    spec_from_settings,  # noqa: E402
-)
-from wardrobe.render.lighting import shadow_map  # noqa: E402
-from wardrobe.render.people import (
-    FEMALE,
-    sample_identity,  # noqa: E402
-)
-from wardrobe.render.raster import rasterise  # noqa: E402
-from wardrobe.render.renderer import _hidden_share  # noqa: E402
-from wardrobe.render.staging import (
-    OCCLUDERS,
-    across,
-    set_stage,  # noqa: E402
-)
-from wardrobe.render.streams import wave_noise  # noqa: E402
+from rlqkit.cli import _render_spec, main
+from rlqkit.data import registry
+from rlqkit.errors import RlqkitError
+from rlqkit.files import PARTIAL, write_bytes
+from wardrobe.render import generate
+from wardrobe.render.backdrop import ABOVE, FAR, GROUND, SIDE, _hits, draw_backdrop
+from wardrobe.render.camera import Crop, external_camera, in_weather, look_at, target_camera
+from wardrobe.render.custom import custom_spec, parse_heights, spec_from_settings
+from wardrobe.render.lighting import shadow_map
+from wardrobe.render.people import FEMALE, sample_identity
+from wardrobe.render.raster import rasterise
+from wardrobe.render.renderer import _hidden_share
+from wardrobe.render.staging import OCCLUDERS, across, set_stage
+from wardrobe.render.streams import wave_noise
 from wardrobe.render.surroundings import (
     WEATHER_CHANCES,
     Spot,
@@ -57,21 +34,9 @@ from wardrobe.render.surroundings import (
     sample_spot,
     sample_surroundings,
 )
-from wardrobe.render.things import (
-    box,
-    build,
-    cylinder,
-    merge,  # noqa: E402
-)
-from wardrobe.render.verify import (
-    Redrawn,
-    draw_again,
-    other_versions,  # noqa: E402
-)
-from wardrobe.render.wardrobe import (
-    clearly_dressed,
-    own_outfit,  # noqa: E402
-)
+from wardrobe.render.things import box, build, cylinder, merge
+from wardrobe.render.verify import Redrawn, draw_again, other_versions
+from wardrobe.render.wardrobe import clearly_dressed, own_outfit
 
 SEED = 41
 SPEC = generate.WARDROBE_V2
@@ -335,10 +300,10 @@ def _fake_draw(out: Path, spec: generate.RenderSpec, number: int) -> None:
     samples, joints = [], []
     for shot in generate.shots_of(spec, number):
         image = rng.integers(0, 256, (40, 16, 3), dtype=np.uint8)
-        generate.write_atomically(out / shot.file, generate.encode_image(image, 50))
+        write_bytes(out / shot.file, generate.encode_image(image, 50))
         if shot.split != "external":
             mask = generate.encode_mask(np.full((40, 16), 2, np.uint8))
-            generate.write_atomically(generate.mask_path(out, shot.file), mask)
+            write_bytes(generate.mask_path(out, shot.file), mask)
         outfit = None if shot.split == "external" else shot.outfit
         samples.append(
             [shot.file, shot.split, number, shot.camera, outfit, identity.gender, 40, 16, 1, 0]
@@ -351,7 +316,7 @@ def _fake_draw(out: Path, spec: generate.RenderSpec, number: int) -> None:
         **{k: identity.phenotype[k] for k in ("age", "weight", "height")},
     }  # fmt: skip
     record = {"samples": samples, "joints": joints, "traits": traits}
-    generate.write_atomically(generate.record_path(out, number), json.dumps(record).encode())
+    write_bytes(generate.record_path(out, number), json.dumps(record).encode())
 
 
 def test_records_become_a_folder_that_loads(
@@ -363,8 +328,11 @@ def test_records_become_a_folder_that_loads(
     spec = custom_spec(SPEC, sizes, outfits=2)
     for number in reversed(list(spec.numbers())):
         _fake_draw(tmp_path, spec, number)
+    torn = tmp_path / "images" / "train" / f"0001_o0_c01_0.webp.123{PARTIAL}"
+    torn.write_bytes(b"of a process that was killed while writing")
     generate.render_dataset(tmp_path, spec)  # nothing is left to draw: no body model is needed
-    assert not (tmp_path / ".render").exists()
+    assert not (tmp_path / ".render").exists() and not torn.exists()
+    assert PARTIAL not in (tmp_path / "SHA256SUMS").read_text()
     benchmark = registry.load(spec.name, tmp_path, verify=True)
     assert {name: len(images) for name, images in benchmark.sets.items()} == {
         "train": 12, "val_query": 8, "val_gallery": 8, "query": 8, "gallery": 8, "external": 8,
@@ -394,7 +362,7 @@ def test_rows_come_in_the_order_of_file_names_beyond_four_digits(tmp_path: Path)
     for number in spec.numbers():
         rows = [[shot.file] for shot in generate.shots_of(spec, number)]
         content = json.dumps({"samples": rows}).encode()
-        generate.write_atomically(generate.record_path(tmp_path, number), content)
+        write_bytes(generate.record_path(tmp_path, number), content)
     files = [row[0] for row in generate._rows(tmp_path, spec, "samples")]
     assert files == sorted(files) and len(files) == 6
 
@@ -423,7 +391,7 @@ def test_drawing_again_without_the_body_model_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "anny", None)
-    with pytest.raises(RlqkitError, match=r"rlqkit\[render\]"):
+    with pytest.raises(RlqkitError, match=r"install -e '\.\[render\]'"):
         draw_again(tmp_path)
 
 

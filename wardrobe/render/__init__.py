@@ -5,5 +5,5 @@ small functions: ``people`` and ``wardrobe`` draw who someone is and what they w
 they move, ``garments`` turns that into meshes, ``camera``, ``scene``, ``lighting`` and ``raster``
 turn meshes into pictures, and ``generate`` writes a whole data set.
 
-The generator needs the extra ``rlqkit[render]``; users of the shipped images do not.
+The generator needs the extra ``render``; users of the shipped images do not.
 """

@@ -14,7 +14,7 @@ _CARD = """\
 # {name}
 
 {images} rendered pictures of {people} synthetic people for clothes-changing person
-re-identification, with exact ground truth. Everything here was drawn by `rlqkit.render` from the
+re-identification, with exact ground truth. Everything here was drawn by `wardrobe.render` from the
 seed {seed}; nothing shows a real person.
 
 ## Why

@@ -12,7 +12,7 @@ from wardrobe.render.generate import GroupSpec, RenderSpec, Size
 from wardrobe.render.staging import Staging
 
 CUSTOM = "custom-"
-"""Names of such data sets begin so, see ``datasets.load``."""
+"""Names of such data sets begin so, see ``rlqkit.data.registry``."""
 SMALLEST = 16
 """Native height in pixels below which nobody is drawn."""
 
@@ -71,8 +71,8 @@ def custom_spec(
         "wardrobe_bottoms": max(base.wardrobe_bottoms, most),
     }
     spec = replace(base, **fields, name=CUSTOM, version="1.0")
-    digest = hashlib.sha256(json.dumps(spec.settings(), sort_keys=True).encode()).hexdigest()
-    return replace(spec, name=f"{CUSTOM}{digest[:10]}")
+    settings = json.dumps(spec.settings(), sort_keys=True)
+    return replace(spec, name=CUSTOM + hashlib.sha256(settings.encode()).hexdigest()[:10])
 
 
 def spec_from_settings(settings: dict[str, Any]) -> RenderSpec:

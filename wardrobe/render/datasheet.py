@@ -15,7 +15,7 @@ _SHEET = """\
 # {name}
 
 {images} rendered pictures of {people} synthetic people for clothes-changing person
-re-identification, with exact ground truth. Everything here was drawn by `rlqkit.render` from the
+re-identification, with exact ground truth. Everything here was drawn by `wardrobe.render` from the
 seed {seeds}; nothing shows a real person. Version {version}.
 
 **It is synthetic. No number measured on it says anything about a real benchmark**, and no result

@@ -7,12 +7,19 @@ from types import ModuleType
 
 from rlqkit.errors import RlqkitError
 
+INSTALL = ".venv/bin/python -m pip install -e '.[render]'"
+"""From the folder of a clone, whose environment lies in it."""
+
 
 def require(module: str) -> ModuleType:
-    """Return the imported ``module`` or say which extra brings it."""
+    """Return the imported ``module``.
+
+    Raises:
+        RlqkitError: it isn't installed; the message holds the command that brings it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise RlqkitError(
-            f"Rendering people needs the package {module!r}: pip install rlqkit[render]"
+            f"rendering people needs the package {module!r}: in the clone, {INSTALL}"
         ) from error

@@ -29,8 +29,9 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from rlqkit.data.images import MASK_COLOURS
 from rlqkit.errors import RlqkitError
-from rlqkit.files import atomically, digest
+from rlqkit.files import PARTIAL, atomically, digest, write_bytes
 from wardrobe.render.body import JOINTS, BodyModel
 from wardrobe.render.camera import EXTERNAL_FIRST, Camera, external_camera, target_camera
 from wardrobe.render.card import data_card
@@ -39,7 +40,6 @@ from wardrobe.render.garments import DressedPerson, Dresser
 from wardrobe.render.materials import Label
 from wardrobe.render.people import SHAPE_SPREAD, Identity, sample_identity
 from wardrobe.render.renderer import Company, Picture, take_picture
-from wardrobe.render.sheets import MASK_COLOURS, mask_path
 from wardrobe.render.staging import Staging
 from wardrobe.render.streams import Stream, generator
 from wardrobe.render.wardrobe import Outfit, SharedWardrobe, clearly_dressed, own_outfit
@@ -318,9 +318,11 @@ class Studio:
         identity = self.person(number)
         samples, joints = [], []
         for shot, picture in self.pictures(number):
-            write_atomically(self.out / shot.file, encode_image(picture.image, self.spec.quality))
+            image = encode_image(picture.image, self.spec.quality)
+            write_bytes(self.out / shot.file, image, shared=True)
             if shot.split != "external":
-                write_atomically(mask_path(self.out, shot.file), encode_mask(picture.labels))
+                mask = encode_mask(picture.labels)
+                write_bytes(mask_path(self.out, shot.file), mask, shared=True)
             row = _sample_row(shot, identity, picture)
             if self.spec.staging is not None:
                 row += [int(picture.hidden >= OCCLUDED), int(picture.passers_by >= PASSED_BY)]
@@ -334,7 +336,7 @@ class Studio:
             **{k: identity.phenotype[k] for k in ("age", "weight", "height")},
         }  # fmt: skip
         record = {"samples": samples, "joints": joints, "traits": traits}
-        write_atomically(record_path(self.out, number), json.dumps(record).encode())
+        write_bytes(record_path(self.out, number), json.dumps(record).encode(), shared=True)
 
 
 def _sample_row(shot: Shot, identity: Identity, picture: Picture) -> list[Any]:
@@ -363,16 +365,15 @@ def encode_image(image: np.ndarray, quality: int) -> bytes:
 def encode_mask(labels: np.ndarray) -> bytes:
     """Return (H, W) uint8 labels as a palette PNG."""
     image = Image.fromarray(labels, "L")
-    image.putpalette([channel for colour in MASK_COLOURS for channel in colour])
+    image.putpalette(bytes.fromhex("".join(colour[1:] for colour in MASK_COLOURS)))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True, bits=4)
     return buffer.getvalue()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either complete or absent."""
-    with atomically(path, shared=True) as part:
-        part.write_bytes(content)
+def mask_path(out: Path, file: str) -> Path:
+    """Return where the mask of ``file`` (``images/<split>/name.webp``) lies; external has none."""
+    return out / Path("masks", *Path(file).parts[1:]).with_suffix(".png")
 
 
 def record_path(out: Path, identity: int) -> Path:
@@ -401,7 +402,8 @@ def render_dataset(out: Path, spec: RenderSpec, processes: int = 1) -> None:
     Images depend on ``spec`` alone, not on the number of processes or their order.
 
     Raises:
-        RlqkitError: ``out`` holds another data set, or a package of ``rlqkit[render]`` is missing.
+        RlqkitError: ``out`` holds another data set, or a package of the extra ``render`` is
+            missing.
     """
     if _is_finished(out, spec):
         return
@@ -436,7 +438,7 @@ def _is_finished(out: Path, spec: RenderSpec) -> bool:
     if not mark.exists():
         if (out / "SHA256SUMS").exists():
             return True
-        write_atomically(mark, json.dumps(spec.settings()).encode())
+        write_bytes(mark, json.dumps(spec.settings()).encode(), shared=True)
     return False
 
 
@@ -481,7 +483,7 @@ def _write_table(path: Path, columns: Sequence[str], rows: Iterable[list[Any]]) 
 
 def _finish(out: Path, spec: RenderSpec) -> None:
     """Turn the records into tables, the data card and check sums."""
-    for leftover in out.rglob("*.part"):  # of a process that was killed while writing
+    for leftover in out.rglob(f"*{PARTIAL}"):  # of a process that was killed while writing
         leftover.unlink()
     old = spec.staging is None
     columns, rows = (SAMPLE_COLUMNS, _rows) if old else (STAGED_COLUMNS, _shuffled_rows)
@@ -489,7 +491,7 @@ def _finish(out: Path, spec: RenderSpec) -> None:
     _write_table(out / "joints.csv", JOINT_COLUMNS, rows(out, spec, "joints"))
     samples = pd.read_csv(out / "samples.csv")
     counts = {str(k): int(v) for k, v in samples["split"].value_counts().sort_index().items()}
-    write_atomically(out / "dataset.json", _description(spec, counts))
+    write_bytes(out / "dataset.json", _description(spec, counts))
     records = (json.loads(record_path(out, n).read_text()) for n in spec.numbers())
     traits = pd.DataFrame([record["traits"] for record in records])
     keys = {s: spec.groups()[g].wardrobe for s, g in SPLIT_GROUPS.items()}
@@ -498,8 +500,8 @@ def _finish(out: Path, spec: RenderSpec) -> None:
         if spec.staging is None
         else datasheet(spec.settings(), samples, traits, keys)
     )
-    write_atomically(out / "README.md", card.encode())
-    write_atomically(out / "SHA256SUMS", check_sums(out).encode())
+    write_bytes(out / "README.md", card.encode())
+    write_bytes(out / "SHA256SUMS", check_sums(out).encode())
     shutil.rmtree(out / RECORDS)
 
 

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from rlqkit.data import images
 from wardrobe.render.body import BodyFields
 from wardrobe.render.garments import ARM_RADIUS, ARM_SEAM, TRUNK_RADIUS, Column, Material
 from wardrobe.render.people import Identity
@@ -15,16 +16,16 @@ from wardrobe.render.wardrobe import SKIRTS, Outfit, Top
 
 
 class Label(IntEnum):
-    """Classes of the label masks."""
+    """Labels of the masks, under the names that ``dataset.json`` gives them."""
 
-    BACKGROUND = 0
-    TOP = 1
-    BOTTOM = 2
-    SKIN = 3
-    HAIR = 4
-    SHOES = 5
-    FACE = 6
-    BAG = 7
+    BACKGROUND = images.NOBODY
+    TOP = images.SHIRT
+    BOTTOM = images.TROUSERS
+    SKIN = images.SKIN
+    HAIR = images.HAIR
+    SHOES = images.SHOES
+    FACE = images.FACE
+    BAG = images.BAG
 
 
 BLOCK_EDGE = 0.37

@@ -17,8 +17,7 @@ from tqdm import tqdm
 from rlqkit.errors import RlqkitError
 from wardrobe.render.custom import spec_from_settings
 from wardrobe.render.extras import require
-from wardrobe.render.generate import Studio, cpu_name, encode_image, encode_mask
-from wardrobe.render.sheets import mask_path
+from wardrobe.render.generate import Studio, cpu_name, encode_image, encode_mask, mask_path
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def draw_again(root: Path, people: int = 3, seed: int = 0) -> Redrawn:
         seed: chooses them.
 
     Raises:
-        RlqkitError: a package of ``rlqkit[render]`` or a file is missing, or the data set was
-            not rendered.
+        RlqkitError: a package of the extra ``render`` or a file is missing, or the data
+            set was not rendered.
     """
     require("anny")
     path = root / "dataset.json"

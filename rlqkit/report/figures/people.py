@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlqkit.data.images import SHIRT, TROUSERS, read_image, read_mask
+from rlqkit.data.images import MASK_COLOURS, SHIRT, TROUSERS, read_image, read_mask
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.wardrobe import read_card
 from rlqkit.evaluation.metrics import Labels, evaluate_distances
@@ -19,7 +19,6 @@ from rlqkit.method.recolouring import Recolouring, recolour, recoloured_class
 from rlqkit.randomness import generator
 from rlqkit.report.figures.sheets import (
     LETTERS,
-    MASK_COLOURS,
     Tile,
     _boxes,
     _rgb,

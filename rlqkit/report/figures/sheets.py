@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from rlqkit.data.images import MASK_COLOURS
 from rlqkit.data.imageset import ImageSet
 from rlqkit.method.attributes import LIMBS
 from rlqkit.method.augmentation import IMAGENET_MEAN, IMAGENET_STD, to_tensor
@@ -23,10 +24,6 @@ Picture = NDArray[np.uint8]
 Joints = NDArray[np.float64]
 LEFT, RIGHT, MIDDLE = "#dd8452", "#4c72b0", "#3a3a3a"
 """Limbs of the person's left side, right side, and those that join the two."""
-MASK_COLOURS = (
-    "#000000", "#dc3c3c", "#3c5adc", "#f0c8a0", "#784614", "#f0f03c", "#ff96c8", "#3cc85a",
-)  # fmt: skip
-"""By label of the clothes masks, the palette that they are shipped with."""
 SMOOTH_FROM = 110
 """Images higher than this, in pixels, are drawn smoothly."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
