@@ -273,7 +273,7 @@ def _data_command(command: Any) -> Any:
 @_data_command
 @click.option("--labels", type=click.Path(path_type=Path), help="Folder of label files and masks.")
 @click.option("--render", "redraw", is_flag=True,
-              help="Also draw three people again and compare (needs rlqkit[render]).")  # fmt: skip
+              help="Also draw three people again and compare (see `data render -h`).")  # fmt: skip
 def data_check(name: str, root: Path | None, labels: Path | None, redraw: bool) -> None:
     """Check every byte and label of a data set; exit code 2 if anything is wrong.
 
@@ -343,7 +343,9 @@ def _render_options(command: Any) -> Any:
 @_render_options
 @click.option("--processes", default=1, show_default=True, help="Rendering processes.")
 def data_render(folder: Path, processes: int, **options: Any) -> None:
-    """Render a synthetic data set into FOLDER (needs: pip install rlqkit[render]).
+    """Render a synthetic data set into FOLDER.
+
+    Needs an extra; in the clone: .venv/bin/python -m pip install -e '.[render]'
 
     A killed rendering goes on where it stopped; the number of processes doesn't change the images.
     Settings are kept in dataset.json. A set of your own is called custom-... after its settings:

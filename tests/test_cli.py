@@ -32,7 +32,7 @@ CONFIGURED = ("--profile", "--config", "--set", "--results", "default: quick", "
         (["data"], ("check", "describe", "render")),
         (["data", "check"], ("--root", "exit code 2")),
         (["data", "describe"], ("--root", "identities")),
-        (["data", "render"], ("FOLDER", "--seed", "pip install rlqkit[render]")),
+        (["data", "render"], ("FOLDER", "--seed", "python -m pip install -e '.[render]'")),
     ],
 )
 def test_help_says_what_a_newcomer_needs(command: list[str], words: tuple[str, ...]) -> None:
