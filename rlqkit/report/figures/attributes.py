@@ -36,7 +36,7 @@ from rlqkit.report.figures.sheets import (
     Joints,
     Picture,
     Tile,
-    _boxes,
+    boxes,
     headline_of,
     limb_colours,
     sheet,
@@ -158,7 +158,7 @@ def cluster_figure(images: ImageSet, clusters: PoseClusters) -> Figure:
     left.set(title="How large are the clusters?", xlabel="cluster", ylabel="images")
     left.legend(fontsize=8)
     groups = {str(k): table.loc[table["cluster"] == k, "facing"].to_numpy() for k in by_facing}
-    _boxes(right, groups, "#f3d3b8")
+    boxes(right, groups, "#f3d3b8")
     right.axhline(0, color=JUNK_COLOUR, ls="--")
     title = "Which way do they face? (+ front, 0 side, − back)"
     right.set(title=title, xlabel="cluster", ylabel="shoulder line")

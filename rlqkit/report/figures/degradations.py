@@ -32,7 +32,7 @@ from rlqkit.randomness import SeedPolicy, generator
 from rlqkit.report.figures.sheets import (
     Picture,
     Tile,
-    _boxes,
+    boxes,
     headline_of,
     seen_by_network,
     sheet,
@@ -141,7 +141,7 @@ def damage_figure(table: pd.DataFrame, synthetic: bool = True) -> Figure:
                 KIND_TITLES[kind]: part.loc[part["kind"] == kind, "damage"].to_numpy()
                 for kind in KINDS
             }
-            _boxes(axes, groups, colour, shift, 0.35)
+            boxes(axes, groups, colour, shift, 0.35)
         axes.set_title(f"network input {where}")
     panels[0][0].set_ylabel("RMS change, grey levels")
     handles = [Patch(facecolor=colour, label=name) for name, colour in SEVERITY_COLOURS.items()]

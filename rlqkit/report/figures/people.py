@@ -20,10 +20,10 @@ from rlqkit.randomness import generator
 from rlqkit.report.figures.sheets import (
     LETTERS,
     Tile,
-    _boxes,
-    _rgb,
+    boxes,
     headline_of,
     mask_overlay,
+    rgb_of,
     sheet,
     skeleton_on,
 )
@@ -224,7 +224,7 @@ def balance_figure(benchmark: Benchmark) -> Figure:
     left.tick_params(axis="x", labelsize=8)
     left.legend(fontsize=8)
     target = samples[samples["split"] != "external"]
-    _boxes(right, {str(c): t["height"].to_numpy() for c, t in target.groupby("camera")}, "#c6d4e8")
+    boxes(right, {str(c): t["height"].to_numpy() for c, t in target.groupby("camera")}, "#c6d4e8")
     title = "Native height of a person's image, by camera"
     right.set(title=title, xlabel="camera", ylabel="pixels")
     figure.suptitle(headline_of("Is the data balanced?", benchmark.synthetic), weight="bold")
@@ -275,7 +275,7 @@ def positives_figure(positives: NDArray[np.bool_], originals: int, people: int =
         (axes[1], extra, LQ_COLOUR, "recoloured classes"),
     ):
         block = positives[:people, columns]
-        paint = np.where(block[..., None], np.array(_rgb(colour)), 240).astype(np.uint8)
+        paint = np.where(block[..., None], np.array(rgb_of(colour)), 240).astype(np.uint8)
         side.imshow(paint, aspect="auto", interpolation="nearest")
         side.grid(False)
         side.set(title=title, xlabel=_class_range(columns), xticks=[], yticks=range(people))

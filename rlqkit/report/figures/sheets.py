@@ -131,7 +131,7 @@ def _draw_tile(
     axes.text(x + wide / 2, y + high + 0.04, tile.caption, ha="center", va="top", fontsize=7)
 
 
-def _boxes(
+def boxes(
     axes: Axes,
     groups: Mapping[str, NDArray[np.float64]],
     colour: str,
@@ -171,7 +171,7 @@ def to_picture(tensor: Tensor) -> Picture:
 
 def mask_overlay(image: Picture, mask: Picture) -> Picture:
     """The image with every labelled region tinted in its mask's colour."""
-    palette = np.array([_rgb(colour) for colour in MASK_COLOURS])
+    palette = np.array([rgb_of(colour) for colour in MASK_COLOURS])
     tinted = 0.35 * image + 0.65 * palette[np.minimum(mask, len(palette) - 1)]
     mixed: Picture = np.where(mask[..., None] > 0, tinted, image).astype(np.uint8)
     return mixed
@@ -203,7 +203,7 @@ def limb_colours() -> list[str]:
     return sides
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
+def rgb_of(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
