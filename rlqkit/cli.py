@@ -155,11 +155,15 @@ def plan(
 
     changes = [*changes, *([f"data.dataset={dataset}"] if dataset else [])]
     config = _config(profile, config_file, changes, results)
-    from rlqkit.runs import dry_run as rehearsal  # imports torch
+    click.echo(
+        f"{config.profile}, {config.data.dataset}: counting images, steps and arithmetic ..."
+    )
+    from rlqkit.runs import dry_run as rehearsal  # imports torch, which takes seconds
     from rlqkit.runs.costs import THROUGHPUT
 
     own = dict(parse_override(text) for text in changes)
-    click.echo(rehearsal.describe_plan(config, own, throughput or THROUGHPUT))
+    for part in rehearsal.plan_parts(config, own, throughput or THROUGHPUT):
+        click.echo(f"\n{part}")
     if dry_run:
         click.echo("\nDry run, one step of each kind of run (an untrained network teaches):")
         runs = rehearsal.plan_of(config)
@@ -190,7 +194,18 @@ def train(
     if _under_torchrun() and os.environ["RANK"] != "0":
         return  # process 0 speaks for all
     click.echo(_figures(folder.metrics()))
+    _quote(folder)
     click.echo(f"run folder: {folder.path}")
+
+
+def _quote(folder: Any) -> None:
+    """Prints the pair of figures that the paper's authors would quote of a run, if it chose so."""
+    from rlqkit.runs.published import as_quoted
+
+    if folder.config().evaluation.selection_by == "rank1":
+        quoted = as_quoted(folder.history().to_dict(orient="records"))
+        if quoted:
+            click.echo(f"as the authors quote: {quoted}")
 
 
 @cli.command()
@@ -241,13 +256,14 @@ def export_backbone(run_folder: Path, file: Path) -> None:
 
 
 @cli.command()
-def rows() -> None:
+@click.option("--variants", is_flag=True, help="Also those behind single published figures.")
+def rows(variants: bool) -> None:
     """List the rows of the ablation: names, loss terms, what each shows."""
-    from rlqkit.method.rows import ROWS, TEACHER
+    from rlqkit.method.rows import ROWS, TEACHER, VARIANTS
 
-    for row in (*ROWS.values(), TEACHER):
+    for row in (*ROWS.values(), TEACHER, *(VARIANTS.values() if variants else ())):
         terms = ", ".join([*row.terms, *row.tad_terms])
-        click.echo(f"{row.name:12} {row.explanation}\n{'':12} {terms}")
+        click.echo(f"{row.name:15} {row.explanation}\n{'':15} {terms}")
 
 
 @cli.group()

@@ -144,6 +144,9 @@ class TrainingConfig:
 class TeacherConfig:
     """The teacher: the base model, trained on the external set, recolouring off."""
 
+    row: Literal["teacher", "teacher-cap"] = "teacher"
+    """Row of the teacher: the base model, or with CAP and recoloured copies (for which the external
+    set needs labels and masks)."""
     epochs: int = 200
     """Epochs; 0 when the length is given in steps."""
     steps: int = 0
@@ -170,6 +173,9 @@ class EvaluationConfig:
     """Seed of the single-shot galleries; the same for every row and training seed."""
     selection: tuple[Literal["last", "best_validation", "best_test"], ...] = ("last",)
     """Epochs that are reported, side by side; the field's habit is ``best_test``."""
+    selection_by: Literal["mAP", "rank1"] = "mAP"
+    """Figure of the headline test that chooses the best epoch. The paper's authors choose by rank-1
+    and quote the best mAP from whichever epoch had it."""
 
 
 Switch = Literal["clean", "official"]

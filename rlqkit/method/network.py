@@ -143,8 +143,8 @@ class Network(nn.Module):
 class Heads(nn.Module):
     """All classifiers of the training.
 
-    identity_1 on f1, identity_2 on f2, clothes (cosine) on f1, pose on f3, gender on f2. Linear
-    weights start at N(0, 0.001), biases at 0.
+    identity_1 on f1, identity_2 on f2, clothes (cosine) on f1, pose on f3, gender on f2 (or on f1,
+    or on both side by side). Linear weights start at N(0, 0.001), biases at 0.
     """
 
     def __init__(
@@ -154,9 +154,18 @@ class Heads(nn.Module):
         clothes: int,
         branches: Sequence[Branch],
         pose_clusters: int = 0,
-        gender: bool = False,
+        gender: int = 0,
     ) -> None:
-        """Sizes of the heads; ``pose_clusters`` is K, its head has K + 1 classes."""
+        """Sizes of the heads.
+
+        Args:
+            dimensions: length of a branch's feature.
+            identities: classes of the identity heads.
+            clothes: classes of the clothes head.
+            branches: of the network; decide which heads there are.
+            pose_clusters: K; its head has K + 1 classes.
+            gender: number of features that the gender head sees side by side; 0 = no such head.
+        """
         super().__init__()
         self.identity_1 = _linear_head(dimensions, identities)
         self.clothes = CosineHead(dimensions, clothes)
@@ -165,7 +174,7 @@ class Heads(nn.Module):
         if "pose" in branches:
             self.pose = _linear_head(dimensions, pose_clusters + 1)
         if gender:
-            self.gender = _linear_head(dimensions, 2)
+            self.gender = _linear_head(gender * dimensions, 2)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -16,6 +16,12 @@ Branch = Literal["branch1", "branch2", "pose"]
 BASE_TERMS = ("identity_1", "identity_2", "agreement", "triplet", "clothes_adversarial")
 POSE_TERMS = ("pose", "disentangling")
 GENDER_TERMS = ("gender",)
+GENDER_BRANCHES: dict[str, tuple[Branch, ...]] = {
+    "gender": ("branch2",),
+    "gender_1": ("branch1",),
+    "gender_both": ("branch1", "branch2"),
+}
+"""Terms of gender → the branches whose features their head sees, side by side; one a row."""
 TAD_TERMS = (
     "distil_hq_1", "distil_lq_1", "distil_hq_2", "distil_lq_2",
     "self_identity_2", "self_identity_1", "self_clothes",
@@ -61,9 +67,14 @@ class Row:
         return "pose" in self.terms
 
     @property
+    def gender_branches(self) -> tuple[Branch, ...]:
+        """Branches whose features the gender head sees; () = the row has none."""
+        return next((GENDER_BRANCHES[term] for term in self.terms if term in GENDER_BRANCHES), ())
+
+    @property
     def uses_gender(self) -> bool:
         """Whether the row needs gender labels and the gender head."""
-        return "gender" in self.terms
+        return bool(self.gender_branches)
 
     @property
     def uses_tad(self) -> bool:
@@ -105,14 +116,40 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 
+VARIANTS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row("cal-recoloured", "CAL, recoloured", ROWS["cal"].terms, branches=1,
+            explanation="CAL with recoloured copies, without branch 2."),
+        Row("gender-1", "base + gender on f1", BASE_TERMS + ("gender_1",),
+            explanation="The gender head on branch 1 instead of branch 2."),
+        Row("gender-both", "base + gender on f1, f2", BASE_TERMS + ("gender_both",),
+            explanation="One gender head that sees both branches' features side by side."),
+        Row("teacher-cap", "teacher with CAP (external set)",
+            BASE_TERMS + POSE_TERMS + GENDER_TERMS, external=True,
+            explanation="A teacher with both coarse attributes and recoloured copies: "
+                        "teacher.row=teacher-cap."),
+    )
+}  # fmt: skip
+"""Rows behind single published figures. The ablation leaves them out; whoever names them gets
+them, in ``--row`` and in ``reproduce.rows`` alike."""
+
+
+def all_rows() -> dict[str, Row]:
+    """Every row by name: the teacher, the ablation, the published variants."""
+    return {TEACHER.name: TEACHER, **ROWS, **VARIANTS}
+
+
 def find_row(name: str) -> Row:
-    """The row of that name, the teacher included.
+    """The row of that name, teachers and published variants included.
 
     Raises:
         RlqkitError: no such row; the message lists the valid names.
     """
-    if name == TEACHER.name:
-        return TEACHER
-    if name not in ROWS:
-        raise RlqkitError(f'no row "{name}"; rows are {", ".join([*ROWS, TEACHER.name])}')
-    return ROWS[name]
+    rows = all_rows()
+    if name not in rows:
+        raise RlqkitError(
+            f'no row "{name}"; rows are {", ".join([*ROWS, TEACHER.name])}; published variants '
+            f"are {', '.join(VARIANTS)}"
+        )
+    return rows[name]

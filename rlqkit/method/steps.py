@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from lightning_fabric import Fabric
@@ -16,7 +17,7 @@ from torch.optim import Optimizer
 
 from rlqkit.method import losses
 from rlqkit.method.network import Heads, Network
-from rlqkit.method.rows import Branch
+from rlqkit.method.rows import GENDER_BRANCHES, Branch
 from rlqkit.processes import TripletGradient, average_gradients, gathered
 
 Batch = Mapping[str, Tensor]
@@ -132,10 +133,10 @@ def _pose(out: CapOutputs) -> Tensor:
     return losses.smoothed_cross_entropy(out.student.heads.pose(out.f["pose"]), out.batch["pose"])
 
 
-def _gender(out: CapOutputs) -> Tensor:
-    return losses.smoothed_cross_entropy(
-        out.student.heads.gender(out.f["branch2"]), out.batch["gender"]
-    )
+def _gender(out: CapOutputs, term: str) -> Tensor:
+    seen = [out.f[name] for name in GENDER_BRANCHES[term]]
+    features = torch.cat(seen, dim=1) if len(seen) > 1 else seen[0]
+    return losses.smoothed_cross_entropy(out.student.heads.gender(features), out.batch["gender"])
 
 
 def _disentangling(out: CapOutputs) -> Tensor:
@@ -154,7 +155,7 @@ CAP_TERMS: dict[str, Callable[[CapOutputs], Tensor]] = {
     "triplet": _triplet,
     "clothes_adversarial": _clothes_adversarial,
     "pose": _pose,
-    "gender": _gender,
+    **{term: partial(_gender, term=term) for term in GENDER_BRANCHES},
     "disentangling": _disentangling,
 }
 """Loss terms of a step on the target set, all with weight 1."""

@@ -31,6 +31,8 @@ from rlqkit.processes import mean_over_processes, on_first, share_statistics
 
 Phase = Literal["tad", "cap"]
 Record = dict[str, Any]
+SELECTED_BY = {"mAP": "", "rank1": "_rank1"}
+"""``evaluation.selection_by`` → what follows a rule's name in a record of the history."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,9 @@ class Training:
         teacher: frozen base model in eval mode, for rows with TAD.
         save: called after every phase with this training, whose ``next_phase`` says where it
             stands; None = nothing is kept.
-        validate: measures the network on validation identities (higher is better); called at
-            ``training.evaluations`` evenly spread epochs.
+        validate: measures the network for every selection rule (higher is better): mAP under the
+            rule's name, rank-1 under ``<rule>_rank1``; called at ``training.evaluations`` evenly
+            spread epochs.
         on_phase: called with the history after every phase (live pictures).
         history: one record per finished phase.
         next_phase: number of the phase to begin with; more than 0 after a restored checkpoint.
@@ -255,7 +258,7 @@ class Training:
         measured = self.validate(self.student.network)
         self.history[-1] |= {name: round(value, 6) for name, value in measured.items()}
         for name in self.config.evaluation.selection:
-            value = measured.get(name, -math.inf)
+            value = measured.get(name + SELECTED_BY[self.config.evaluation.selection_by], -math.inf)
             if value > self.kept.get(name, {}).get("value", -math.inf):
                 state = {k: v.clone() for k, v in self.student.network.state_dict().items()}
                 self.kept[name] = {

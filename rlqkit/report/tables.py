@@ -1,7 +1,7 @@
 """Tables of a profile's results, made from its run folders and from nothing else.
 
-On a published data set a table says so when its figures are no result: shorter training, smaller
-images, another start or other images than the paper's. See :func:`no_result_reasons`.
+On a published data set a table says so when its figures are no result: another configuration or
+other images than the paper's, in whatever. See :func:`no_result_reasons`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlqkit.config import Config, dataset_settings, get, load_profile
+from rlqkit.config import Config, dataset_settings, load_profile
 from rlqkit.data.published.figures import published_images
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.intervals import (
@@ -28,11 +28,12 @@ from rlqkit.evaluation.intervals import (
 )
 from rlqkit.evaluation.protocol import HQ, LQ, MIXED, headline_name
 from rlqkit.method.degradations import KINDS
-from rlqkit.method.rows import ROWS, TEACHER, find_row
+from rlqkit.method.rows import all_rows, find_row
+from rlqkit.runs.differences import differences_from_paper, in_words
 from rlqkit.runs.folder import RunFolder, collect_metrics, profile_folder
 from rlqkit.runs.plan import planned_runs
 
-ROW_ORDER = [TEACHER.name, *ROWS]
+ROW_ORDER = list(all_rows())
 REFERENCES = ("base", "base-lq")
 """Rows that the others are measured against: what CAP and TAD add to, and what TAD has to beat."""
 SD = " ± sd"
@@ -59,8 +60,8 @@ def no_result_reasons(
 ) -> list[str]:
     """Why figures on a published data set say nothing about it; [] where they do.
 
-    A run counts when it trained as long as the paper profile says, at its image size, from
-    pretrained weights, on as many images of each split as were published.
+    A run counts when nothing that can change its numbers differs from the paper profile (or from a
+    published run of its row), on as many images of each split as were published.
 
     Args:
         config: of the runs.
@@ -68,28 +69,16 @@ def no_result_reasons(
         published: the same as published; default: what the library knows of the data set.
 
     Returns:
-        Sentences' halves, such as "2 epochs instead of 200". [] for a data set that isn't published
-        (a rendered or an own one): nothing is claimed about it.
+        Sentences' halves, one for each difference, such as "training: 2 epochs instead of 200
+        epochs". [] for a data set that isn't published (a rendered or an own one): nothing is
+        claimed about it.
     """
     if published is None:
         published = published_images(config.data.dataset)
     if not published:
         return []
-    paper = load_profile("paper", {"data.dataset": config.data.dataset})
-    reasons = []
+    reasons = in_words(differences_from_paper(config))
     taught = any(find_row(run.row).external for run in planned_runs(config))
-    for section in ("training", "teacher") if taught else ("training",):
-        mine, theirs = (get(c, f"{section}.epochs") for c in (config, paper))
-        if mine < theirs:
-            length = f"{mine} epochs" if mine else f"{get(config, f'{section}.steps')} steps"
-            reasons.append(f"{section}: {length} instead of {theirs} epochs")
-    size, wanted = ((c.data.height, c.data.width) for c in (config, paper))
-    if size != wanted:
-        reasons.append("images of {} x {} instead of {} x {} px".format(*size, *wanted))
-    if config.model.backbone != paper.model.backbone or config.model.channels:
-        reasons.append(f"another network than {paper.model.backbone}")
-    if config.model.weights == "none":
-        reasons.append("no pretrained weights")
     external = published_images(config.data.external)
     if taught and external:
         published = {**published, "external": external["train"]}
@@ -252,7 +241,7 @@ def difference_table(results: Results, measure: str = "rank1", rule: str = "last
         seeds averaged), identities, queries, excludes_zero, seeds, seed_low, seed_high (95 % over
         seeds; NaN with one). No line where no reference or no other row has a run.
     """
-    runs = {row: mine for row, mine in results.per_query.items() if row != TEACHER.name}
+    runs = {row: mine for row, mine in results.per_query.items() if not find_row(row).external}
     lines = []
     for reference in REFERENCES:
         others = runs.get(reference, {})

@@ -8,19 +8,20 @@ estimate: arithmetic of all passes through the networks, divided by a measured t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rlqkit.config import Config, ModelConfig
+from rlqkit.config import Config, DataConfig, ModelConfig
+from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.loaders import load_benchmark, load_external
 from rlqkit.data.published.figures import published_images
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.protocol import QUALITY_PAIRS, selection_test
-from rlqkit.method.rows import TEACHER, Branch, find_row
+from rlqkit.method.rows import Branch, find_row
 from rlqkit.method.training import plan_phases
 from rlqkit.runs.backbone import build_network
 
@@ -72,13 +73,19 @@ class Cost:
 
 
 def count_sizes(config: Config) -> Sizes:
-    """Sizes of a configuration's data sets, from disk.
+    """Sizes of a configuration's data sets, from disk; looked up once for all runs of a plan.
 
     Raises:
         RlqkitError: a data set isn't there or isn't complete.
     """
-    benchmark, external = load_benchmark(config), load_external(config)
-    instances = config.training.instances
+    return _count_sizes(config.data, config.training.instances)
+
+
+@lru_cache(maxsize=8)
+def _count_sizes(data: DataConfig, instances: int) -> Sizes:
+    config = Config(data=data)
+    benchmark = load_benchmark(config)
+    external = _external_of(benchmark, config)
     validation = {}
     for rule in ("best_validation", "best_test"):
         test = selection_test(benchmark, rule)
@@ -99,6 +106,15 @@ def count_sizes(config: Config) -> Sizes:
         test=sum(len(benchmark[split]) for split, _ in described),
         exact=True,
     )
+
+
+def _external_of(benchmark: Benchmark, config: Config) -> ImageSet:
+    """The external set, not loaded again where the target's folder holds it."""
+    data = config.data
+    if (data.external, data.external_root) != (data.dataset, data.root):
+        return load_external(config)
+    images, kept = benchmark["external"], data.external_identities
+    return images.first_identities(min(kept, images.n_identities)) if kept else images
 
 
 def published_sizes(config: Config) -> Sizes | None:
@@ -135,28 +151,26 @@ def sizes_of(config: Config) -> Sizes:
     """
     try:
         return count_sizes(config)
-    except RlqkitError:
+    except RlqkitError:  # not kept: the data set may be there the next time
         published = published_sizes(config)
         if published is None:
             raise
         return published
 
 
-def estimate(
-    config: Config, sizes: Sizes, processes: int = 1, throughput: float = THROUGHPUT
-) -> Cost:
+def estimate(config: Config, sizes: Sizes, throughput: float = THROUGHPUT) -> Cost:
     """Steps, images, arithmetic and hours of one run.
 
     Args:
-        config: of the run; a batch is one process's.
+        config: of the run; a batch is one of its processes', which share an epoch.
         sizes: of its data sets.
-        processes: that share an epoch.
         throughput: images a second, forward and backward, of one ResNet-50 branch at 384 x 192.
 
     Raises:
         RlqkitError: an epoch holds no whole batch.
     """
     row, training = find_row(config.row), config.training
+    processes = training.processes
     source = sizes.external_epoch if row.external else sizes.train
     chunks = source // training.instances // processes
     cap_steps = chunks * training.instances // training.batch
@@ -180,7 +194,8 @@ def estimate(
     own = forward_operations(config.model, size, branches)
     work = (target_images + external_images) * (1 + BACKWARD) * own
     if row.uses_tad:  # the teacher sees the HQ images, forward only
-        work += external_images / 2 * forward_operations(config.model, size, TEACHER.branch_names)
+        taught_by = find_row(config.teacher.row).branch_names
+        work += external_images / 2 * forward_operations(config.model, size, taught_by)
     described = _described(config, sizes, phases[-1].epoch + 1)
     at_test = tuple(name for name in branches if name != "pose")
     work += 2 * described * forward_operations(config.model, size, at_test)  # and the mirror
@@ -200,19 +215,33 @@ def epoch_length(identities: np.ndarray, instances: int) -> int:
     return int((np.maximum(counts // instances, 1) * instances).sum())
 
 
-@lru_cache(maxsize=32)
 def forward_operations(
     model: ModelConfig, size: tuple[int, int], branches: tuple[Branch, ...]
 ) -> float:
     """Multiplications and additions of one image's forward pass; nothing is computed or loaded."""
-    from dataclasses import replace
+    return _forward_operations(replace(model, weights="none"), size, branches)
 
+
+@lru_cache(maxsize=64)
+def _forward_operations(
+    model: ModelConfig, size: tuple[int, int], branches: tuple[Branch, ...]
+) -> float:
     with torch.device("meta"):
-        network = build_network(replace(model, weights="none"), branches).eval()
+        network = build_network(model, branches).eval()
         image = torch.empty(1, 3, *size)
+    _leave_out_norms(network)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
     return float(counter.get_total_flops())
+
+
+def _leave_out_norms(module: torch.nn.Module) -> None:
+    """Norms count no operations and are half of the time that counting takes."""
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            setattr(module, name, torch.nn.Identity())
+        else:
+            _leave_out_norms(child)
 
 
 def _described(config: Config, sizes: Sizes, epochs: int) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from rlqkit.config import Config, config_hash
+from rlqkit.config import Config, config_hash, get
 from rlqkit.errors import RlqkitError, one_line
-from rlqkit.method.rows import TEACHER, find_row
+from rlqkit.method.rows import find_row
 from rlqkit.method.training import PlannedPhase
 from rlqkit.runs.backbone import build_network
 from rlqkit.runs.costs import THROUGHPUT, estimate, sizes_of
@@ -31,14 +31,12 @@ class PlannedRun:
     Attributes:
         name: what the table calls it.
         config: its configuration.
-        processes: that share it.
         teacher: who teaches TAD; "none" for rows without.
         published: the published run behind it, if there is one.
     """
 
     name: str
     config: Config
-    processes: int = 1
     teacher: str = "none"
     published: PublishedRun | None = None
 
@@ -48,7 +46,7 @@ def plan_of(config: Config) -> list[PlannedRun]:
     return [
         PlannedRun(
             find_row(run.row).title, run,
-            teacher=TEACHER.name if find_row(run.row).uses_tad else "none",
+            teacher=run.teacher.row if find_row(run.row).uses_tad else "none",
         )
         for run in planned_runs(config)
     ]  # fmt: skip
@@ -62,7 +60,7 @@ def published_plan(config: Config, own: Mapping[str, Any] | None = None) -> list
         own: the user's overrides by dotted key, which win over the published values.
     """
     return [
-        PlannedRun(run.name, run.config(config, own), run.processes, run.teacher, run)
+        PlannedRun(run.name, run.config(config, own), run.teacher, run)
         for run in published_runs(config.data.dataset)
     ]
 
@@ -81,14 +79,14 @@ def plan_table(plan: Sequence[PlannedRun], throughput: float = THROUGHPUT) -> pd
         alike.setdefault(run.name, []).append(run)
     for run, *others in alike.values():
         config, row = run.config, find_row(run.config.row)
-        cost = estimate(config, sizes_of(config), run.processes, throughput)
+        cost = estimate(config, sizes_of(config), throughput)
         seeds = ", ".join(str(r.config.seed) for r in (run, *others))
         if run.published and not run.published.seed:
             seeds = "not stated"
         record: dict[str, Any] = {
             "run": run.name, "row": row.name, "seed": seeds,
             "K": config.cap.clusters if row.uses_pose else "",
-            "batch": f"{config.training.batch} x {run.processes}",
+            "batch": f"{config.training.batch} x {config.training.processes}",
             "epochs": cost.epochs, "steps": cost.steps, "images": cost.images,
             "teacher": run.teacher, "hours (est.)": round(cost.hours, 1 if cost.hours >= 1 else 3),
         }  # fmt: skip
@@ -103,46 +101,77 @@ def plan_table(plan: Sequence[PlannedRun], throughput: float = THROUGHPUT) -> pd
 def describe_plan(
     config: Config, own: Mapping[str, Any] | None = None, throughput: float = THROUGHPUT
 ) -> str:
-    """The whole plan as text: settings, published runs of the data set, runs of ``reproduce``."""
-    parts = ["\n".join(settings_lines(config))] if config.profile == "paper" else []
+    """The whole plan as text, see ``plan_parts``."""
+    return "\n\n".join(plan_parts(config, own, throughput))
+
+
+def plan_parts(
+    config: Config, own: Mapping[str, Any] | None = None, throughput: float = THROUGHPUT
+) -> Iterator[str]:
+    """The plan as text, part by part as it is found: settings, published runs, own runs, notes.
+
+    Args:
+        config: profile with its overrides.
+        own: the user's overrides by dotted key, which win over the published values.
+        throughput: images a second, see ``estimate``.
+
+    Raises:
+        RlqkitError: sizes of the data sets are neither on disk nor published.
+    """
     if config.profile == "paper":
-        published = published_plan(config, own)
-        if published:
-            parts.append(
-                f"Runs behind the published figures on {config.data.dataset} "
-                f"(batch = images of a process x processes):\n{_show(published, throughput)}"
-            )
-            parts.append("\n".join(_notes(run.published) for run in published if run.published))
-        else:
-            parts.append(f"No published figure is known for {config.data.dataset}.")
+        yield "\n".join(settings_lines(config))
+        yield from _published_parts(config, own, throughput)
     grid, sizes = plan_of(config), sizes_of(config)
-    hours = sum(estimate(r.config, sizes, r.processes, throughput).hours for r in grid)
-    parts.append(
+    hours = sum(estimate(run.config, sizes, throughput).hours for run in grid)
+    yield (
         f"Runs of `rlqkit reproduce` with this configuration: {len(grid)}, together about "
-        f"{hours:.3g} hours (estimate)\n{_show(grid, throughput)}"
+        f"{hours:.3g} hours (estimate; batch = images of a process x processes)\n"
+        f"{_show(grid, throughput)}"
     )
-    gpus = side_by_side(config.runtime.jobs)
-    parts += [gpus] if gpus else []
+    if gpus := side_by_side(config.runtime.jobs):
+        yield gpus
     counted = "counted on disk" if sizes.exact else "as published (the data set isn't there)"
-    parts.append(
+    measured = ", as measured on two CPU cores (bf16, channels_last); give your own with "
+    measured = f"{measured}--throughput" if throughput == THROUGHPUT else ""
+    yield (
         f"Sizes {counted}. Hours are an estimate: arithmetic of all passes (images forward and "
         f"backward, teacher and evaluations forward) at {throughput:g} images/s for one ResNet-50 "
-        "branch at 384 x 192"
-        + (
-            ", as measured on two CPU cores (bf16, channels_last); give your own with --throughput."
-            if throughput == THROUGHPUT
-            else "."
-        )
-        + " Small networks and images take longer than their arithmetic."
+        f"branch at 384 x 192{measured}. Small networks and images take longer than their "
+        "arithmetic."
     )
-    return "\n\n".join(parts)
+
+
+ONE_PROCESS = (
+    "Two commands a run: with the processes that it had, or in one process with the whole batch. "
+    "One process sees the same images in every step; its batch statistics, the triplet's gradient "
+    "and the draws of the augmentation are not those of separate processes."
+)
+SELECTION = (
+    "best_test is chosen as the authors chose: by rank-1 on the test set itself; the best mAP is "
+    "quoted beside it from whichever epoch had it."
+)
+
+
+def _published_parts(
+    config: Config, own: Mapping[str, Any] | None, throughput: float
+) -> Iterator[str]:
+    published = published_plan(config, own)
+    if not published:
+        yield f"No published figure is known for {config.data.dataset}."
+        return
+    yield (
+        f"Runs behind the published figures on {config.data.dataset} "
+        f"(batch = images of a process x processes):\n{_show(published, throughput)}"
+    )
+    yield f"{SELECTION}\n{ONE_PROCESS}"
+    yield "\n".join(_notes(run.published, run.config) for run in published if run.published)
 
 
 def dry_run(plan: Sequence[PlannedRun], say: Say = print) -> int:
     """Builds model and loaders and takes one step of each kind of run; writes nothing.
 
     Runs that differ in the seed alone are rehearsed once. An untrained network stands in for the
-    teacher. Runs that the kit can't train are named and left out.
+    teacher. Of a run of several processes, one process's step is taken.
 
     Args:
         plan: runs to rehearse.
@@ -154,10 +183,6 @@ def dry_run(plan: Sequence[PlannedRun], say: Say = print) -> int:
     failed = 0
     seen: set[str] = set()
     for run in plan:
-        published = run.published
-        if published and published.missing:
-            say(f"left out  {run.name}: the kit lacks {published.missing}")
-            continue
         key = config_hash(replace(run.config, seed=1))
         if key in seen:
             continue
@@ -182,31 +207,37 @@ def rehearse(config: Config) -> str:
     """
     row = find_row(config.row)
     data = replace(config.data, cache_megabytes=0)  # a step needs a batch, not the data set
-    config = replace(config, data=data)
+    processes = config.training.processes
+    config = replace(config, data=data, training=replace(config.training, processes=1))
     teacher = None
     if row.uses_tad:
         model = replace(config.model, weights="none")
-        teacher = build_network(model, TEACHER.branch_names).eval().requires_grad_(False)
+        branches = find_row(config.teacher.row).branch_names
+        teacher = build_network(model, branches).eval().requires_grad_(False)
     training = prepare(resolve(config), teacher)
     training.validate = None
     kinds = dict.fromkeys(phase.kind for phase in training.phases)
     training.phases = [PlannedPhase(0, kind, 1) for kind in kinds]
     training.total_steps = len(training.phases)
     history = training.run(progress=False)
-    return ", ".join(f"{r['phase']} step of {r['images']} images" for r in history)
+    done = ", ".join(f"{r['phase']} step of {r['images']} images" for r in history)
+    return done + f" (one of {processes} processes)" * (processes > 1)
 
 
-def _notes(run: PublishedRun) -> str:
-    """The command of a published run, with what to know about it and its further figures."""
-    remarks = [run.note] if run.note else []
-    if run.missing:
-        remarks.append(f"NOT TRAINABLE here: the kit lacks {run.missing}")
-    remarks += [
+def _notes(run: PublishedRun, config: Config) -> str:
+    """The commands of a published run, what they set, and its further figures."""
+    lines = [f"{run.name}: {run.command()}"]
+    if run.processes > 1:
+        lines.append(f"one process: {run.command(one_device=True)}")
+    for key, value in run.overrides().items():
+        if get(config, key) != value:
+            lines.append(f"yours: {key} = {get(config, key)}, instead of {value}")
+    lines += [run.note] if run.note else []
+    lines += [
         f"also claimed: {f.rank1:.1f} / {f.mAP:.1f} {f.protocol}, {f.source}"
         for f in run.figures[1:]
     ]
-    command = "" if run.missing else run.command()
-    return f"{run.name}: {command}" + "".join(f"\n    {remark}" for remark in remarks)
+    return "\n    ".join(lines)
 
 
 def _show(plan: Sequence[PlannedRun], throughput: float) -> str:

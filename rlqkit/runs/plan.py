@@ -9,13 +9,14 @@ from rlqkit.config import (
     CapConfig,
     CompatConfig,
     Config,
+    EvaluationConfig,
     RecolouringConfig,
     dataset_settings,
     flatten,
     get,
 )
 from rlqkit.errors import RlqkitError
-from rlqkit.method.rows import ROWS, TEACHER, find_row
+from rlqkit.method.rows import ROWS, find_row
 
 NEVER = "epoch 1000000"
 
@@ -37,24 +38,29 @@ def planned_runs(config: Config) -> list[Config]:
 
 
 def teacher_config(config: Config) -> Config:
-    """The configuration of the teacher's run: base model on the external set.
+    """The configuration of the teacher's run: base model on the external set, with CAP or without.
 
-    What a teacher does not see (attributes, recolouring, seeds of the student) is set to its
+    What the teacher does not see (attributes, recolouring, seeds of the student) is set to its
     default, so that all students of a profile share one teacher.
     """
-    teacher = config.teacher
+    teacher, row = config.teacher, find_row(config.teacher.row)
     training = replace(
         config.training, epochs=teacher.epochs, steps=teacher.steps, batch=teacher.batch,
         adversarial_from=config.training.adversarial_from if teacher.adversarial else NEVER,
     )  # fmt: skip
     selection = tuple(dict.fromkeys(("last", teacher.selection)))
     evaluation = replace(config.evaluation, selection=selection)
+    if selection == ("last",):  # nothing is chosen
+        evaluation = replace(evaluation, selection_by=EvaluationConfig.selection_by)
     return replace(
-        config, row=TEACHER.name, seed=teacher.seed, training=training, evaluation=evaluation,
-        cap=CapConfig(), recolouring=RecolouringConfig(), compat=CompatConfig(
+        config, row=row.name, seed=teacher.seed, training=training, evaluation=evaluation,
+        cap=config.cap if row.uses_pose else CapConfig(),
+        recolouring=config.recolouring if row.recolour else RecolouringConfig(),
+        compat=CompatConfig(
             preset=config.compat.preset, worker_seeds=config.compat.worker_seeds,
             kl_reduction=config.compat.kl_reduction,
             triplet_gradient=config.compat.triplet_gradient,
+            mask_overlap=config.compat.mask_overlap if row.recolour else "",
         ),
     )  # fmt: skip
 

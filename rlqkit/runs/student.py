@@ -43,7 +43,7 @@ def build_student(config: Config, row: Row, target: TargetData, fabric: Fabric) 
         target.clothes,
         branches,
         config.cap.clusters,
-        gender=row.uses_gender,
+        gender=len(row.gender_branches),
     )
     if config.training.channels_last:
         network = network.to(memory_format=torch.channels_last)

@@ -246,7 +246,9 @@ def other_value(key: str, value: Any) -> Any:
         "cap.disentangle_form": "relu",
         "recolouring.palette": "last",
         "evaluation.selection": ("last",),
+        "evaluation.selection_by": "rank1",
         "teacher.selection": "last",
+        "teacher.row": "teacher-cap",
         "reproduce.seeds": (5, 6),
         "reproduce.rows": ("cal",),
     }

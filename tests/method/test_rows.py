@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from rlqkit.config import Config, TrainingConfig, load_profile, with_overrides
+from rlqkit.config import Config, TrainingConfig, config_hash, load_profile, with_overrides
 from rlqkit.errors import RlqkitError
-from rlqkit.method.rows import ROWS, TEACHER, find_row
-from rlqkit.method.steps import CAP_TERMS, TAD_TERMS
+from rlqkit.method.rows import GENDER_BRANCHES, ROWS, TEACHER, VARIANTS, find_row
+from rlqkit.method.steps import CAP_TERMS, TAD_TERMS, CapOutputs
 from rlqkit.method.training import PlannedPhase, plan_phases
 from rlqkit.runs.device import use_threads
 from rlqkit.runs.experiment import prepare, resolve
@@ -53,26 +54,97 @@ def test_the_teacher_is_the_base_model_on_the_external_set() -> None:
     assert find_row("teacher") is TEACHER
 
 
-@pytest.mark.parametrize("row", [*ROWS.values(), TEACHER], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [*ROWS.values(), TEACHER, *VARIANTS.values()], ids=lambda row: row.name
+)
 def test_every_term_is_a_function(row: Any) -> None:
     assert set(row.terms) <= set(CAP_TERMS) and set(row.tad_terms) <= set(TAD_TERMS)
     assert row.explanation.endswith(".") and row.title
 
 
 def test_no_term_is_left_unused() -> None:
-    assert set().union(*(row.terms for row in ROWS.values())) == set(CAP_TERMS)
+    rows = [*ROWS.values(), *VARIANTS.values()]
+    assert set().union(*(row.terms for row in rows)) == set(CAP_TERMS)
 
 
 def test_unknown_row() -> None:
     with pytest.raises(RlqkitError) as error:
         find_row("rlqq")
     assert '"rlqq"' in str(error.value) and "base-lq" in str(error.value)
+    assert "published variants are cal-recoloured, gender-1, gender-both" in str(error.value)
 
 
 def test_branches() -> None:
     assert ROWS["cal"].branch_names == ("branch1",)
     assert ROWS["base"].branch_names == ("branch1", "branch2")
     assert ROWS["rlq"].branch_names == ("branch1", "branch2", "pose")
+
+
+# ------------------------------------------------------------------------ published variants
+
+
+def test_variants_are_rows_outside_the_ablation() -> None:
+    """Each differs from its neighbour in the ablation in what its figure is about, nothing else."""
+    assert not VARIANTS.keys() & {*ROWS, TEACHER.name}
+    assert all(find_row(name) is row for name, row in VARIANTS.items())
+    neighbours = {
+        "cal-recoloured": replace(ROWS["cal"], recolour=True),
+        "gender-1": replace(ROWS["gender"], terms=ROWS["base"].terms + ("gender_1",)),
+        "gender-both": replace(ROWS["gender"], terms=ROWS["base"].terms + ("gender_both",)),
+        "teacher-cap": replace(ROWS["cap"], external=True),
+    }
+    told = {"name": "", "title": "", "explanation": ""}
+    assert {n: replace(row, **told) for n, row in VARIANTS.items()} == {
+        n: replace(row, **told) for n, row in neighbours.items()
+    }
+
+
+@pytest.mark.parametrize("term", GENDER_BRANCHES)
+def test_the_gender_head_sees_its_branches_alone(smoke: Config, term: str) -> None:
+    """Gradient of the term reaches the branches that it names; the head is as wide as they are."""
+    name = {"gender": "gender", "gender_1": "gender-1", "gender_both": "gender-both"}[term]
+    training = prepare(resolve(with_overrides(smoke, {"row": name})))
+    student = training.student
+    seen = GENDER_BRANCHES[term]
+    assert student.heads.gender.in_features == len(seen) * student.network.dimensions
+    batch = next(iter(training.target.loader(0)))
+    f = {branch: feature.detach() for branch, feature in student.network(batch["images"]).items()}
+    for feature in f.values():
+        feature.requires_grad_()
+    logits = torch.zeros(1)
+    out = CapOutputs(f, logits, None, logits, batch, student)
+    CAP_TERMS[term](out).backward()
+    assert {branch for branch, feature in f.items() if feature.grad is not None} == set(seen)
+
+
+def test_a_variant_takes_a_step_with_its_term(smoke: Config) -> None:
+    changes = {"row": "gender-both", "training.steps": 1, "training.evaluations": 1}
+    training = prepare(resolve(with_overrides(smoke, changes)))
+    training.validate = None
+    (record,) = training.run(progress=False)
+    assert record["gender_both"] > 0 and record["total"] > record["gender_both"]
+
+
+def test_a_teacher_with_cap(smoke: Config) -> None:
+    """teacher.row chooses it; it sees attributes and copies, so their settings make another."""
+    capped = with_overrides(smoke, {"teacher.row": "teacher-cap", "row": "rlq"})
+    plan = planned_runs(with_overrides(capped, {"reproduce.rows": ["rlq"]}))
+    assert [run.row for run in plan] == ["teacher-cap", "rlq"]
+    teacher = teacher_config(capped)
+    assert run_id(capped) != run_id(with_overrides(smoke, {"row": "rlq"}))
+    other = teacher_config(with_overrides(capped, {"cap.clusters": 2}))
+    assert run_id(other) != run_id(teacher)
+    assert run_id(teacher_config(with_overrides(capped, {"seed": 9}))) == run_id(teacher)
+    with pytest.raises(RlqkitError, match="external: .* has no clothes mask .*: add the masks"):
+        prepare(resolve(teacher))  # the rendered external set is as poor in labels as Celeb-reID's
+
+
+def test_new_fields_leave_old_runs_their_names(smoke: Config) -> None:
+    """At their defaults they aren't hashed; otherwise they are."""
+    rlq = with_overrides(smoke, {"row": "rlq"})
+    assert run_id(rlq) == run_id(with_overrides(rlq, {"teacher.row": "teacher"}))
+    for key, value in {"teacher.row": "teacher-cap", "evaluation.selection_by": "rank1"}.items():
+        assert config_hash(with_overrides(rlq, {key: value})) != config_hash(rlq)
 
 
 # ------------------------------------------------------------------------------- equal steps

@@ -507,6 +507,22 @@ def test_best_validation_is_the_first_best(smoke: Config) -> None:
     assert any(not torch.equal(kept[name], last[name]) for name in last)
 
 
+def test_the_epoch_may_be_chosen_by_rank_1(smoke: Config) -> None:
+    """evaluation.selection_by = rank1: the first best rank-1, whatever the mAP; both are told."""
+    training = make_training(
+        smoke, row="base", training__evaluations=99, evaluation__selection_by="rank1"
+    )
+    rank1, mean = iter([0.2, 0.3, 0.6, 0.6, 0.5, 0.4]), iter([0.1, 0.9, 0.2, 0.8, 0.3, 0.3])
+    training.validate = lambda network: {
+        "best_validation": next(mean), "best_validation_rank1": next(rank1)
+    }  # fmt: skip
+    history = training.run(progress=False)
+    kept = training.kept["best_validation"]
+    assert (kept["epoch"], kept["value"]) == (2, 0.6)
+    told = [(r["best_validation_rank1"], r["best_validation"]) for r in history[1:3]]
+    assert told == [(0.3, 0.9), (0.6, 0.2)]
+
+
 def test_loss_that_is_not_finite_names_itself(smoke: Config) -> None:
     training = make_training(smoke, row="base", training__learning_rate=1e30)
     with pytest.raises(RlqkitError) as error:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from command_line import rlqkit, smoke_options
 from trees import write_tree
 
 from rlqkit.config import Config, load_profile
 from rlqkit.data.published.load import LAYOUTS
 from rlqkit.main_job import reproduce
+from rlqkit.runs.experiment import train_and_evaluate
 from rlqkit.runs.folder import RunFolder
 from rlqkit.runs.plan import planned_runs
+from rlqkit.runs.published import as_quoted, published_runs
 
 ROWS = ("cal", "rlq")
 
@@ -66,3 +69,36 @@ def test_paper_pass(name: str, celeb: Path, tmp_path: Path) -> None:
         "ltcc": {"general", "SC", "CC"}, "prcc": shots, "last": {"general", "general (val)"},
         "deepchange": {"general"}, "celeb-reid": {"general"},
     }[name]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_as_published(celeb: Path, tmp_path: Path) -> None:
+    """Teacher with CAP, official habits, the epoch by rank-1: what stands behind LTCC's 22.5."""
+    config = paper_pass(
+        "ltcc", write_tree("ltcc", tmp_path / "ltcc", 10), celeb, tmp_path / "results"
+    )
+    (run,) = (run for run in published_runs("ltcc") if run.name == "ltcc-rlq-cap-teacher")
+    own = {"training.batch": 8, "teacher.batch": 8, "training.processes": 1}
+    folder = train_and_evaluate(run.config(config, own), progress=False)
+    (teacher,) = folder.path.parent.glob("teacher-cap-*")
+    taught = RunFolder(teacher).history()
+    assert taught[["pose", "gender", "disentangling"]].notna().all().all()
+    history = folder.history()
+    quoted = as_quoted(history.to_dict(orient="records"))
+    assert quoted is not None
+    assert quoted.rank1 == history["best_test_rank1"].max()
+    assert quoted.mAP == history["best_test"].max()
+    chosen = folder.metrics().query("rule == 'best_test' and protocol == 'CC' and query == 'HQ'")
+    assert chosen["rank1"].item() == pytest.approx(quoted.rank1, abs=1e-6)
+    assert chosen["epoch"].item() == quoted.rank1_epoch - 1
+
+
+@pytest.mark.slow
+def test_train_quotes_as_the_authors_do(tiny_wardrobe: Path, tmp_path: Path) -> None:
+    """Only where the epoch is chosen as they choose it."""
+    options = smoke_options(
+        tiny_wardrobe, tmp_path, training__steps=4, evaluation__selection='["last", "best_test"]'
+    )
+    assert "as the authors quote" not in rlqkit("train", "--row", "cal", *options).out
+    options += ["--set", "evaluation.selection_by=rank1"]
+    assert "as the authors quote: rank-1" in rlqkit("train", "--row", "cal", *options).out

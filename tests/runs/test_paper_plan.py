@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from rlqkit.config import (
     get,
     load_file,
     load_profile,
+    parse_override,
     with_overrides,
 )
 from rlqkit.data import registry
@@ -31,14 +33,16 @@ from rlqkit.data.published.figures import published_images
 from rlqkit.errors import RlqkitError
 from rlqkit.method.degradations import MIXES
 from rlqkit.method.rows import TEACHER, find_row
+from rlqkit.method.sampling import Draw, IdentitySampler, ShuffleSampler
 from rlqkit.report import tables
 from rlqkit.report.execute import _differences
 from rlqkit.runs import costs, dry_run
 from rlqkit.runs.backbone import build_network
 from rlqkit.runs.costs import THROUGHPUT, Sizes, epoch_length, estimate, forward_operations
+from rlqkit.runs.differences import differences_from_paper, in_words
 from rlqkit.runs.experiment import prepare, resolve
 from rlqkit.runs.plan import settings_lines, teacher_config
-from rlqkit.runs.published import published_runs
+from rlqkit.runs.published import Quoted, as_quoted, published_runs
 
 DATASETS = ("ltcc", "prcc", "last", "deepchange", "celeb-reid")
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +78,96 @@ def test_published_runs_quote_the_sources() -> None:
     assert len(published_runs("ltcc")) == 19 and published_runs("wardrobe-v2") == []
 
 
+def test_published_runs_are_trained_as_published() -> None:
+    """The released code's habits, its processes, its choice of the epoch; teachers by name."""
+    for run in published_runs():
+        own = run.config(load_profile("paper", {"data.dataset": run.dataset}))
+        switches = {f.name for f in fields(own.compat)} - {"preset"}
+        assert {own.compat.switch(name) for name in switches} == {"official"}
+        assert own.training.processes == run.processes
+        assert own.evaluation.selection_by == "rank1" and "best_test" in own.evaluation.selection
+        wanted = {"celeb-cap": "teacher-cap"}.get(run.teacher, "teacher")
+        assert own.teacher.row == wanted and find_row(teacher_config(own).row).external
+        assert own.teacher.seed == (4 if run.teacher == "celeb-base" else 100)
+    rows = {run.name: run.row for run in published_runs("ltcc")}
+    assert rows["ltcc-cal-recoloured"] == "cal-recoloured" and rows["ltcc-gender"] == "gender"
+    assert rows["ltcc-gender-both"] == "gender-both" and rows["ltcc-gender-clothes"] == "gender-1"
+
+
+@pytest.mark.parametrize("one_device", [False, True])
+def test_the_printed_command_is_the_run(one_device: bool) -> None:
+    """Read as the command line reads it, it gives the run's configuration to the last field."""
+    for run in published_runs():
+        start, _, options = run.command(one_device).partition("rlqkit train ")
+        own = read_options(options.split())
+        config = load_profile("paper", own)
+        usual = load_profile("paper", {"data.dataset": run.dataset})
+        assert config == run.config(usual, one_device=one_device)
+        if one_device:
+            assert not start and config.training.processes == 1
+        else:
+            assert start == f"torchrun --standalone --nproc-per-node {run.processes} -m "
+            assert config.training.processes == run.processes
+
+
+def read_options(words: list[str]) -> dict[str, Any]:
+    """Overrides of the options of ``rlqkit train``."""
+    own: dict[str, Any] = {}
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        if option == "--profile":
+            assert value == "paper"
+        else:
+            own |= [parse_override(value if option == "--set" else f"{option[2:]}={value}")]
+    return own
+
+
+def test_one_process_takes_the_steps_of_several() -> None:
+    """Batch and order: each step of one process sees the images of all processes' steps."""
+    for run in published_runs():
+        usual = load_profile("paper", {"data.dataset": run.dataset})
+        several, one = (run.config(usual, one_device=alone) for alone in (False, True))
+        assert one.training.batch == several.training.batch * run.processes
+        if run.teacher != "none":
+            assert one.teacher.batch == 80  # two processes of 40, however many teach here
+            assert 72 <= several.teacher.batch * run.processes <= 80
+        identities = torch.arange(23).repeat_interleave(9)[:-6].numpy()
+        alone = list(IdentitySampler(identities, 4, seed=3))
+        shares = [
+            list(IdentitySampler(identities, 4, 3, rank, run.processes))
+            for rank in range(run.processes)
+        ]
+        assert_same_steps(alone, shares, 8)
+        externals = [list(ShuffleSampler(101, 3, "official", r, run.processes))
+                     for r in range(run.processes)]  # fmt: skip
+        assert_same_steps(list(ShuffleSampler(101, 3, "official")), externals, 8)
+
+
+def assert_same_steps(alone: list[Draw], shares: list[list[Draw]], batch: int) -> None:
+    steps = len(shares[0]) // batch
+    whole = batch * len(shares)
+    assert steps == len(alone) // whole > 0
+    for step in range(steps):
+        together = [d.index for share in shares for d in share[step * batch : (step + 1) * batch]]
+        in_one = [draw.index for draw in alone[step * whole : (step + 1) * whole]]
+        assert sorted(together) == sorted(in_one)
+
+
+def test_best_figures_are_quoted_from_their_own_epochs() -> None:
+    """Rank-1 and mAP each from the first epoch that had the best; epochs count from 1."""
+    history = [
+        {"epoch": 0, "phase": "cap"},
+        {"epoch": 9, "best_test": 0.20, "best_test_rank1": 0.44},
+        {"epoch": 19, "best_test": 0.23, "best_test_rank1": 0.46},
+        {"epoch": 29, "best_test": 0.25, "best_test_rank1": 0.46},
+        {"epoch": 39, "best_test": 0.25, "best_test_rank1": 0.30},
+    ]
+    quoted = as_quoted(history)
+    assert quoted == Quoted(0.46, 20, 0.25, 30)
+    assert "rank-1 46.0, mAP 25.0" in str(quoted)
+    assert "rank-1 of epoch 20 and mAP of epoch 30" in str(quoted)
+    assert as_quoted(history[:1]) is None
+
+
 def test_own_overrides_win_over_published_values() -> None:
     (run,) = (run for run in published_runs("prcc") if run.name == "prcc-rlq-25")
     config = load_profile("paper", {"data.dataset": "prcc", "training.batch": 8})
@@ -85,6 +179,10 @@ def test_own_overrides_win_over_published_values() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (RUN + "usual = ['seed=3']\n" + FIGURE, "usual is told apart"),
+        ("[usual]\nceleb = []\n" + RUN + FIGURE, "usual.celeb"),
+        ("[usual]\nall = 'seed=3'\n" + RUN + FIGURE, "usual.all must be a list"),
+        ("[teachers]\n" + RUN + FIGURE, "unknown key teachers"),
         (RUN.replace("row =", "rwo =") + FIGURE, "rwo"),
         (RUN + "batch = 'x'\n" + FIGURE, "batch"),
         (RUN, "needs a published figure"),
@@ -181,11 +279,14 @@ def test_epoch_length_and_processes() -> None:
     assert epoch_length(identities, 4) == 20
     sizes = Sizes(400, 1000, 1000, {}, 0, True)
     config = load_profile("paper", {"training.epochs": 1, "row": "tad"})
-    one, two = (estimate(config, sizes, n) for n in (1, 2))
+    one, two, twenty = (
+        with_overrides(config, {"training.processes": processes}) for processes in (1, 2, 20)
+    )
+    one, two = (estimate(c, sizes) for c in (one, two))
     assert one.steps == 400 // 32 + 1000 // 32 and two.steps == 200 // 32 + 500 // 32
     assert two.images == 2 * (6 * 64 + 15 * 64)
     with pytest.raises(RlqkitError, match="training.batch = 32 in 20 processes"):
-        estimate(config, sizes, 20)
+        estimate(twenty, sizes)
 
 
 def test_hours_follow_the_throughput() -> None:
@@ -242,11 +343,53 @@ def test_paper_plan_without_the_data(dataset: str, monkeypatch: pytest.MonkeyPat
     outcome = rlqkit("plan", "--profile", "paper", "--dataset", dataset)
     assert outcome.code == 0 and "as published (the data set isn't there)" in outcome.out
     for run in published_runs(dataset):
-        assert f"{run.name}: {'' if run.missing else run.command()}" in outcome.out
+        assert f"{run.name}: {run.command()}\n" in outcome.out
+        assert f"one process: {run.command(one_device=True)}\n" in outcome.out
         assert run.figures[0].source in outcome.out
-        if run.missing:
-            assert f"NOT TRAINABLE here: the kit lacks {run.missing}" in outcome.out
+        line = next(line for line in outcome.out.splitlines() if line.strip().startswith(run.name))
+        assert f" x {run.processes} " in line
+    assert "by rank-1 on the test set itself" in outcome.out and "NOT TRAINABLE" not in outcome.out
     assert f"quality.mix = {dataset_settings(dataset)['set']['quality']['mix']}" in outcome.out
+
+
+def test_plan_says_what_it_does_before_it_begins() -> None:
+    """The first line leaves before torch is imported, which takes the longest."""
+    program = (
+        "import sys, rlqkit.cli as c\n"
+        "def echo(text): print(text, 'torch' in sys.modules, flush=True); raise SystemExit\n"
+        "c.click.echo = echo\n"
+        "c.main(['plan', '--profile', 'paper', '--dataset', 'last'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("paper, last: counting") and done.stdout.endswith(" False\n")
+
+
+def test_plan_loads_and_counts_once(tiny_wardrobe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look at a data set that is target and external, one count of each kind of network."""
+    loaded, built = [], []
+    load, build = registry.load, costs.build_network
+    monkeypatch.setattr(
+        registry, "load", lambda *args, **named: loaded.append(args[0]) or load(*args, **named)
+    )
+    monkeypatch.setattr(costs, "build_network", lambda *args: built.append(args) or build(*args))
+    places = {"data.root": str(tiny_wardrobe), "data.external_root": str(tiny_wardrobe)}
+    config = load_profile("smoke", {**places, "reproduce.seeds": [1, 2], "data.height": 36})
+    costs._count_sizes.cache_clear()
+    list(dry_run.plan_parts(config))
+    assert loaded == ["wardrobe-v2"]
+    assert len(built) == len(set(built)) <= 4  # one, two, three branches; the reference
+
+
+def test_plan_counts_processes(tiny_wardrobe: Path) -> None:
+    places = {"data.root": str(tiny_wardrobe), "data.external_root": str(tiny_wardrobe)}
+    rows = {"reproduce.rows": ["base"], "training.batch": 4, "training.steps": 0}
+    one = load_profile("smoke", {**places, **rows, "training.epochs": 3})
+    two = with_overrides(one, {"training.processes": 2})
+    lines = [dry_run.plan_table(dry_run.plan_of(config)).iloc[0] for config in (one, two)]
+    assert [line["batch"] for line in lines] == ["4 x 1", "4 x 2"]
+    assert lines[1]["steps"] == lines[0]["steps"] // 2
 
 
 def test_plan_of_an_unknown_data_set() -> None:
@@ -292,12 +435,31 @@ def test_dry_run_of_published_runs(tiny_wardrobe: Path, monkeypatch: pytest.Monk
         "training.batch": 8, "training.precision": "32-true", "teacher.batch": 8,
     }  # fmt: skip
     config = load_profile("paper", own)
-    plan = [p for p in dry_run.published_plan(config, own) if p.config.row in ("cal", "pose")]
+    plan = [
+        p for p in dry_run.published_plan(config, own)
+        if p.config.row in ("cal", "cal-recoloured", "gender-both", "gender-1", "pose")
+    ]  # fmt: skip
+    assert {p.config.training.processes for p in plan} == {2}
     said: list[str] = []
     assert dry_run.dry_run(plan, said.append) == 0
-    assert [line.split()[0] for line in said] == ["ok", "left", "ok", "ok", "ok"]
-    assert "ltcc-cal-recoloured" in said[1] and "recoloured copies" in said[1]
-    assert "step of 8 images" in said[0] and "step of 16 images" in said[2]  # recoloured copies
+    assert [line.split()[:2] for line in said] == [["ok", f"{p.name}:"] for p in plan]
+    assert len(plan) == 7 and all("(one of 2 processes)" in line for line in said)
+    assert "step of 8 images" in said[0] and "step of 16 images" in said[1]  # recoloured copies
+
+
+def test_dry_run_of_a_teacher_with_cap(
+    tiny_wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The student's step with a teacher that has a pose branch."""
+    options = smoke_options(
+        tiny_wardrobe, tmp_path / "r", reproduce__rows='["rlq"]', teacher__row="teacher-cap"
+    )
+    outcome = rlqkit("plan", "--dry-run", *options)
+    done = [line for line in outcome.out.splitlines() if line.startswith(("ok ", "FAILED"))]
+    assert "teacher with CAP" in done[0] and "has no clothes mask" in done[0]  # as rendered
+    assert done[1].startswith("ok") and "RLQ: tad step of 32 images" in done[1]
+    line = next(line for line in outcome.out.splitlines() if " rlq " in line)
+    assert " teacher-cap " in line
 
 
 # ---------------------------------------------------------------------------------- no result, said
@@ -314,9 +476,21 @@ def test_what_counts_as_a_result() -> None:
         ({"data.height": 128}, "images of 128 x 192 instead of 384 x 192 px"),
         ({"model.backbone": "resnet18"}, "another network than resnet50"),
         ({"model.weights": "none"}, "no pretrained weights"),
+        ({"training.learning_rate": 1e-3}, "training.learning_rate = 0.001 instead of 0.00035"),
+        ({"training.batch": 8}, "training.batch = 8 instead of 32"),
+        ({"training.processes": 2}, "training.processes = 2 instead of 1"),
+        ({"training.epochs": 300}, "training: 300 epochs instead of 200 epochs"),
+        ({"compat.kl_reduction": "official"}, "compat.kl_reduction = official instead of clean"),
+        ({"quality.severity": "small-input"}, "quality.severity = small-input instead of paper"),
+        ({"quality.mix": "ltcc"}, "quality.mix = ltcc instead of last"),
+        ({"data.validation_identities": 3}, "data.validation_identities = 3 instead of 0"),
+        ({"data.external": "last"}, "data.external = last instead of celeb-reid"),
+        ({"teacher.row": "teacher-cap"}, "teacher.row = teacher-cap instead of teacher"),
+        ({"cap.clusters": 16}, "cap.clusters = 16 instead of 15"),
     ]
     for changes, says in wanted:
-        assert tables.no_result_reasons(with_overrides(config, changes), images) == [says]
+        found = tables.no_result_reasons(with_overrides(config, changes), images)
+        assert [reason for reason in found if "images, published" not in reason] == [says]
     without = with_overrides(config, {"teacher.epochs": 2, "reproduce.rows": ["cal"]})
     assert tables.no_result_reasons(without, images) == []  # no teacher, no reason
     assert tables.no_result_reasons(config, images | {"query": 10175}) == [
@@ -324,8 +498,28 @@ def test_what_counts_as_a_result() -> None:
     ]
     assert "train: no images, published 71248" in tables.no_result_reasons(config, {})
     assert tables.no_result_reasons(load_profile("smoke"), {}) == []  # claims nothing
+    idle = {"data.workers": 0, "evaluation.batch": 7, "runtime.threads": 1, "data.root": "/x",
+            "reproduce.seeds": [7]}  # fmt: skip
+    assert tables.no_result_reasons(with_overrides(config, idle), images) == []
+    both = {"training.learning_rate": 1e-3, "training.weight_decay": 0.0}
+    assert len(tables.no_result_reasons(with_overrides(config, both), images)) == 2
+    sweep = {"cap.clusters": 16, "reproduce.rows": ["cal", "base"]}  # rows that have no clusters
+    assert tables.no_result_reasons(with_overrides(config, sweep), images) == []
     assert tables.no_result_reasons(config, {"a": 1}, {"a": 1, "b": 2})[0].startswith("b: no")
     assert sorted(published_images("prcc")) == ["gallery", "query_cc", "query_sc", "train"]
+
+
+def test_published_runs_count_as_results() -> None:
+    """As they were trained or in one process; with one thing changed they no longer do."""
+    for run in published_runs():
+        paper = load_profile("paper", {"data.dataset": run.dataset, "reproduce.rows": [run.row]})
+        for one_device in (False, True):
+            own = run.config(paper, one_device=one_device)
+            assert differences_from_paper(own) == {}, run.name
+            other = with_overrides(own, {"compat.worker_seeds": "clean"})
+            assert in_words(differences_from_paper(other)) == [
+                "compat.worker_seeds = clean instead of official"
+            ]
 
 
 # --------------------------------------------------------------------------------- ImageNet weights
