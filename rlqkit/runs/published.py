@@ -10,6 +10,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
@@ -82,7 +83,7 @@ class PublishedRun:
         stated = {"seed": self.seed, "training.batch": self.batch}
         changes: dict[str, Any] = {"row": self.row} | {k: v for k, v in stated.items() if v}
         changes |= dict(parse_override(text) for text in (*self.usual, *self.set))
-        usual = load_profile("paper", {"data.dataset": self.dataset})
+        usual = _profile(self.dataset)
         processes = 1 if one_device else self.processes
         if one_device:
             batch = changes.get("training.batch", usual.training.batch)
@@ -179,6 +180,11 @@ def published_runs(dataset: str | None = None, text: str | None = None) -> list[
         if names.count(name) > 1:
             raise RlqkitError(f"paper_runs.toml holds run {name} twice; give each its own name")
     return [run for run in runs if dataset in (None, run.dataset)]
+
+
+@cache
+def _profile(dataset: str) -> Config:
+    return load_profile("paper", {"data.dataset": dataset})
 
 
 def _read_usual(table: dict[str, Any]) -> dict[str, list[str]]:
