@@ -30,12 +30,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
-from tqdm import tqdm
 
 from rlqkit.data.images import BAG, NOBODY, SHIRT, SHOES, TROUSERS, read_image, read_mask
 from rlqkit.data.imageset import ImageSet
 from rlqkit.evaluation.intervals import Interval, clustered_interval
 from rlqkit.evaluation.metrics import Labels, Retrieval, chance_rank1, evaluate_distances
+from rlqkit.progress import bar
 from rlqkit.randomness import generator
 
 Picture = NDArray[np.uint8]
@@ -157,7 +157,7 @@ def audit_shortcuts(
     """
     distances = shortcut_distances(query, gallery)
     records = []
-    for name, matrix in tqdm(distances.items(), desc="shortcuts", disable=not progress):
+    for name, matrix in bar(distances.items(), desc="shortcuts", disable=not progress):
         for protocol in protocols:
             record: dict[str, Any] = {"shortcut": name, "protocol": protocol}
             record |= measure_shortcut(matrix, query, gallery, protocol, seed)

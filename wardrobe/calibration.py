@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from rlqkit.config import Config
 from rlqkit.data.imageset import EVERY_IMAGE
@@ -37,6 +36,7 @@ from rlqkit.evaluation.protocol import HQ, LQ
 from rlqkit.evaluation.severity import turn_dials
 from rlqkit.method.degradations import KINDS
 from rlqkit.method.rows import TEACHER
+from rlqkit.progress import bar
 from rlqkit.runs.device import machine
 from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder
@@ -102,7 +102,7 @@ def severity_curves(
         data = folder.config().data
         chosen.setdefault(f"{data.height} × {data.width}", folder)
     tables = []
-    for name, folder in tqdm(chosen.items(), desc="severity curves", disable=not progress):
+    for name, folder in bar(chosen.items(), desc="severity curves", disable=not progress):
         config = folder.config()
         fabric = machine(config)
         network: Any = fabric.to_device(load_network(folder))

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from rlqkit.config import Config
 from rlqkit.data.images import FACE, HAIR, NOBODY, ImageStore, read_mask
@@ -33,6 +32,7 @@ from rlqkit.evaluation.metrics import (
     evaluate_features,
 )
 from rlqkit.method.attributes import LIMBS
+from rlqkit.progress import bar
 from rlqkit.runs.device import machine
 from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder
@@ -136,7 +136,7 @@ def identity_cues(
     network: Any = fabric.to_device(load_network(folder, rule))
     chance = 100 * chance_rank1(*labels, "CC")
     records = []
-    for name, edit in tqdm(EDITS.items(), desc="edits", disable=not progress):
+    for name, edit in bar(EDITS.items(), desc="edits", disable=not progress):
         described = [
             extract_descriptors(network, edited_images(images, edit, config), fabric, config)
             for images in (query, gallery)

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
-from tqdm import tqdm
 
 from rlqkit.data.images import FACE, HAIR, NOBODY, SHIRT, SHOES, TROUSERS, read_mask
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.wardrobe import read_card
 from rlqkit.errors import RlqkitError
 from rlqkit.method.attributes import FRAME, PoseClusters, fit_pose_clusters
+from rlqkit.progress import bar
 
 Scores = NDArray[np.float64]
 """(n,) by how much each image fails a check: above 0 it fails, NaN where it can't be asked."""
@@ -84,7 +84,7 @@ def image_scores(images: ImageSet, progress: bool = False) -> dict[str, Scores]:
     """Check → by how much each image fails it; the checks of masks only where there are masks."""
     found = joint_scores(images)
     if (images.table["mask"] != "").all():
-        masks = tqdm(images.mask_paths, desc=f"labels, {images.name}", disable=not progress)
+        masks = bar(images.mask_paths, desc=f"labels, {images.name}", disable=not progress)
         lines = [
             mask_scores(read_mask(path), joints)
             for path, joints in zip(masks, _joints(images), strict=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rlqkit.data.findings import finding
 from rlqkit.data.images import TROUSERS, read_image, read_mask, read_oddities
@@ -17,6 +16,7 @@ from rlqkit.data.published.load import LAYOUTS
 from rlqkit.data.wardrobe import read_card, shared_identity
 from rlqkit.errors import RlqkitError
 from rlqkit.files import changed_files, digest
+from rlqkit.progress import bar
 
 HEIGHT_BINS = (0, 48, 64, 96, 128, 192, 256)  # px, of the native-height histogram
 
@@ -40,9 +40,7 @@ def check_dataset(benchmark: Benchmark, progress: bool = False) -> pd.DataFrame:
     last_label = _last_label(benchmark.root)
     for split, images in benchmark.sets.items():
         problems = []
-        for row in tqdm(
-            range(len(images)), desc=split, unit="image", disable=None if progress else True
-        ):
+        for row in bar(range(len(images)), desc=split, unit="image", disable=not progress):
             problems += _check_image(images, row, split, seen, last_label)
         rows += problems or [finding("images are whole", split, len(images), len(images))]
         rows += _count_labels(images, split)

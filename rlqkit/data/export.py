@@ -40,7 +40,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from rlqkit.data.images import (
     FACE,
@@ -57,6 +56,7 @@ from rlqkit.data.wardrobe import read_card
 from rlqkit.errors import RlqkitError
 from rlqkit.files import write_bytes, write_json
 from rlqkit.method.attributes import VECTOR_LENGTHS, fit_pose_clusters
+from rlqkit.progress import bar
 
 JPEG_QUALITY = 95
 LEAST_PIXELS = 20
@@ -121,13 +121,13 @@ def export(benchmark: Benchmark, folder: Path, layout: str, progress: bool = Tru
         "fingerprint": _fingerprint(benchmark, plan),
     }
     _claim(folder, marker)
-    for file, source in tqdm(
+    for file, source in bar(
         list(zip(plan.images["file"], plan.images["source"], strict=True)),
         desc=f"{benchmark.name} as {layout}", unit="image", disable=not progress,
     ):  # fmt: skip
         if not (folder / file).exists():
             write_bytes(folder / file, _encoded(read_image(benchmark.root / source), file))
-    for stem, source in tqdm(
+    for stem, source in bar(
         plan.masks.items(), desc="masks", unit="image", disable=not progress or not plan.masks
     ):
         _write_masks(folder, stem, benchmark.root / source)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import Base
-from tqdm import tqdm
 
 from rlqkit.errors import RlqkitError
+from rlqkit.progress import bar
 
 NOBODY, SHIRT, TROUSERS, SKIN, HAIR, SHOES, FACE, BAG = range(8)
 """Labels of the embedded set's mask images; NOBODY is all that isn't the person. SHIRT and
@@ -96,7 +96,7 @@ def read_sizes(paths: Sequence[Path], name: str) -> np.ndarray:
     """
     sizes = np.empty((len(paths), 2), dtype=np.int64)
     quiet = len(paths) < 5000
-    for row, path in enumerate(tqdm(paths, f"{name}: sizes", unit="image", disable=quiet or None)):
+    for row, path in enumerate(bar(paths, f"{name}: sizes", unit="image", disable=quiet)):
         sizes[row] = _open_image(path, _upright_size)
     return sizes
 

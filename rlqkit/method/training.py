@@ -28,6 +28,7 @@ from rlqkit.method.network import Network
 from rlqkit.method.rows import Row
 from rlqkit.method.steps import Student, cap_step, tad_step
 from rlqkit.processes import mean_over_processes, on_first, share_statistics
+from rlqkit.progress import bar
 
 Phase = Literal["tad", "cap"]
 Record = dict[str, Any]
@@ -162,15 +163,15 @@ class Training:
                 "processes need the same results folder (runtime.results)"
             )
         done = sum(phase.steps for phase in self.phases[:start])
-        bar = tqdm(
+        progress_bar = bar(
             total=self.total_steps, initial=done, mininterval=1.0,
             disable=not (progress and fabric.is_global_zero),
             desc=f"{self.row.title} (seed {self.config.seed})", unit="step",
             position=_bar_position(), leave=False,
         )  # fmt: skip
-        with bar:
+        with progress_bar:
             for index in range(start, len(self.phases)):
-                done = self._run_phase(self.phases[index], done, bar)
+                done = self._run_phase(self.phases[index], done, progress_bar)
                 share_statistics(fabric, self.student.network)
                 self.history[-1] = on_first(fabric, partial(self._close_phase, index))
         return self.history
@@ -184,7 +185,7 @@ class Training:
             self.on_phase(self.history)
         return self.history[-1]
 
-    def _run_phase(self, phase: PlannedPhase, done: int, bar: tqdm[Any]) -> int:
+    def _run_phase(self, phase: PlannedPhase, done: int, progress_bar: tqdm[Any]) -> int:
         started, images, rate = time.perf_counter(), 0, 0.0
         taken: dict[str, list[Tensor]] = defaultdict(list)  # a term may begin to count in mid-phase
         for number, batch in enumerate(self._batches(phase)):
@@ -194,7 +195,7 @@ class Training:
             images += sum(len(batch[key]) for key in ("images", "hq", "lq") if key in batch)
             for name, value in values.items():
                 taken[name].append(value)
-            bar.update()
+            progress_bar.update()
         fabric = self.student.fabric
         means = mean_over_processes(fabric, {name: _mean(v) for name, v in taken.items()})
         images *= fabric.world_size
@@ -204,7 +205,7 @@ class Training:
                 f"{self.row.name}: loss {worst} is not finite in epoch {phase.epoch} "
                 f"({phase.kind}); lower training.learning_rate or use training.precision=32-true"
             )
-        bar.set_postfix(phase=phase.kind, loss=f"{means['total']:.3f}")
+        progress_bar.set_postfix(phase=phase.kind, loss=f"{means['total']:.3f}")
         done += phase.steps
         self.history.append(
             {

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from rlqkit.data.images import MASK_COLOURS
 from rlqkit.errors import RlqkitError
 from rlqkit.files import PARTIAL, atomically, digest, write_bytes
+from rlqkit.progress import bar
 from wardrobe.render.body import JOINTS, BodyModel
 from wardrobe.render.camera import EXTERNAL_FIRST, Camera, external_camera, target_camera
 from wardrobe.render.card import data_card
@@ -410,7 +410,7 @@ def render_dataset(out: Path, spec: RenderSpec, processes: int = 1) -> None:
     total = sum(group.identities for group in spec.groups().values())
     done = sum(record_path(out, n).exists() for n in spec.numbers())
     missing = (n for n in spec.numbers() if not record_path(out, n).exists())
-    with tqdm(total=total, initial=done, unit="person") as progress:
+    with bar(total=total, initial=done, unit="person") as progress:
         if processes <= 1 and done < total:
             _open_studio(spec, out)
             for number in missing:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from rlqkit.errors import RlqkitError
+from rlqkit.progress import bar
 from wardrobe.render.custom import spec_from_settings
 from wardrobe.render.extras import require
 from wardrobe.render.generate import Studio, cpu_name, encode_image, encode_mask, mask_path
@@ -81,7 +81,7 @@ def draw_again(root: Path, people: int = 3, seed: int = 0) -> Redrawn:
     numbers = np.random.default_rng(seed).permutation(list(spec.numbers()))[:people].tolist()
     studio = Studio(spec, root)
     images, largest, differing = 0, 0, []
-    for number in tqdm(numbers, unit="person", desc="drawing again"):
+    for number in bar(numbers, unit="person", desc="drawing again"):
         for shot, picture in studio.pictures(number):
             images += 1
             content = encode_image(picture.image, spec.quality)

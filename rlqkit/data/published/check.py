@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from rlqkit.data.findings import Finding, finding, listed
 from rlqkit.data.images import LEAST_SIDE, TAGGED, oddities, upright_rgb
@@ -24,6 +23,7 @@ from rlqkit.data.published.index import read_index
 from rlqkit.data.published.layouts import JUNK
 from rlqkit.data.published.load import LAYOUTS, shared_identities
 from rlqkit.errors import RlqkitError, one_line
+from rlqkit.progress import bar
 
 
 def check_published(benchmark: Benchmark, progress: bool = False) -> pd.DataFrame:
@@ -116,8 +116,8 @@ def _check_images(
     sides = np.zeros(len(files), dtype=np.int64)
     with ThreadPoolExecutor(4) as pool:
         looks = pool.map(_look, (root / file for _, file in files))
-        bar = tqdm(looks, "reading", len(files), unit="image", disable=None if progress else True)
-        for row, ((split, file), look) in enumerate(zip(files, bar, strict=True)):
+        read = bar(looks, "reading", total=len(files), unit="image", disable=not progress)
+        for row, ((split, file), look) in enumerate(zip(files, read, strict=True)):
             sides[row] = look.side
             if look.problem:
                 broken.append((file, look.problem, "a whole image"))
