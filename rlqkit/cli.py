@@ -13,6 +13,7 @@ import click
 
 from rlqkit import __version__
 from rlqkit.errors import RlqkitError, one_line
+from rlqkit.files import use_writable_caches
 
 EXIT_USER_ERROR = 2
 
@@ -107,6 +108,7 @@ def cli(context: click.Context) -> None:
     Start with `rlqkit reproduce --profile quick`: it trains every row of the ablation on the
     rendered data set that ships with the kit and executes the notebooks.
     """
+    use_writable_caches()  # before any library asks for one
     command = context.invoked_subcommand
     if command != "train" and _under_torchrun() and os.environ["WORLD_SIZE"] != "1":
         raise RlqkitError(f"rlqkit {command} is one process; torchrun is for rlqkit train only")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +65,41 @@ def cache_folder() -> Path:
     """Where what can be found out again is remembered: $RLQKIT_CACHE, or ~/.cache/rlqkit."""
     own = os.environ.get("RLQKIT_CACHE")
     return Path(own) if own else Path(os.path.expanduser("~")) / ".cache" / "rlqkit"
+
+
+CACHES = {
+    "NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib", "IPYTHONDIR": "ipython",
+    "JUPYTER_CONFIG_DIR": "jupyter/config", "JUPYTER_DATA_DIR": "jupyter/data",
+    "JUPYTER_RUNTIME_DIR": "jupyter/runtime",
+}  # fmt: skip
+"""Environment variables by which libraries are told where they may write."""
+
+
+def use_writable_caches() -> None:
+    """Gives libraries that write into the home folder a temporary one where they can't.
+
+    Without it UMAP fails on import ("cannot cache function"), where there is no home folder and
+    the packages are read only. What the user has set stays; processes started later inherit it.
+    """
+    missing = [name for name in CACHES if not os.environ.get(name)]
+    home = Path(os.path.expanduser("~"))
+    if not missing or (home.is_absolute() and _can_write(home / ".cache")):
+        return
+    folder = Path(tempfile.mkdtemp(prefix="rlqkit-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in missing:
+        place = folder / CACHES[name]
+        place.mkdir(parents=True)
+        os.environ[name] = str(place)
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def digest(file: Path) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.metrics import Labels, as_labels, unit_features
+from rlqkit.files import use_writable_caches
 
 #: Rows of the similarity matrix held in memory at a time.
 CHUNK = 256
@@ -238,6 +239,7 @@ def umap_view(
         )
     if len(hq_features) < 4:
         raise RlqkitError(f"HQ features hold {len(hq_features)} images; a map needs 4 or more")
+    use_writable_caches()  # numba, below umap, keeps what it compiles
     import umap  # here, since importing it compiles for seconds and only pictures need it
 
     # A seeded layout runs in one thread, and umap warns when it has to set that itself: asking

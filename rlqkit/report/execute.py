@@ -13,6 +13,7 @@ from typing import Any
 
 from rlqkit.config import Config, flatten, load_profile, to_dict
 from rlqkit.errors import RlqkitError
+from rlqkit.files import use_writable_caches
 from rlqkit.progress import Say, minutes
 from rlqkit.runs.folder import profile_folder
 
@@ -36,6 +37,7 @@ def execute_notebooks(config: Config, say: Say = print, only: Sequence[str] = ()
         sources = [source for source in sources if source.stem in only]
     if not sources:
         raise RlqkitError(f"no notebook in {NOTEBOOKS}; the kit runs from its repository")
+    use_writable_caches()
     target = profile_folder(config) / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
     parameters = {
@@ -66,8 +68,9 @@ def execute_notebooks(config: Config, say: Say = print, only: Sequence[str] = ()
 def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> float:
     import nbformat
     import papermill
-    from nbconvert import HTMLExporter
     from papermill.exceptions import PapermillExecutionError
+
+    from rlqkit.report.page import page_of
 
     started = time.perf_counter()
     output = Path(target) / Path(source).name
@@ -84,7 +87,7 @@ def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> f
         reason = " ".join(error.evalue.split())
         raise RuntimeError(f"cell {error.exec_count}: {error.ename}: {reason}") from None
     _forget_paths(output, parameters)
-    page, _ = HTMLExporter().from_notebook_node(nbformat.read(output, as_version=4))
+    page = page_of(nbformat.read(output, as_version=4))
     output.with_suffix(".html").write_text(page, encoding="utf-8")
     return time.perf_counter() - started
 
