@@ -8,7 +8,8 @@ from pathlib import Path
 from rlqkit.config import Config
 from rlqkit.progress import Say, minutes
 from rlqkit.report.execute import execute_notebooks
-from rlqkit.report.tables import write_tables
+from rlqkit.report.shipped import write_comparison
+from rlqkit.report.tables import read_results, write_tables
 from rlqkit.runs.folder import profile_folder
 from rlqkit.runs.plan import planned_runs, settings_lines
 from rlqkit.runs.reproduce import check_data, train_all
@@ -35,9 +36,14 @@ def reproduce(config: Config, notebooks: bool = True, say: Say = print) -> Path:
     for line in settings_lines(config):
         say(line)
     train_all(planned_runs(config), config.runtime.jobs, say)
-    tables = write_tables(config)
+    results = read_results(config)
+    tables = write_tables(config, results)
+    compared, told = write_comparison(config, results)
+    tables += [compared] if compared else []
     say(f"tables: {', '.join(str(file) for file in tables)}")
     if notebooks:
         execute_notebooks(config, say)
+    for line in told:
+        say(line)
     say(f"done in {minutes(time.perf_counter() - started)}; look into {folder}")
     return folder

@@ -30,7 +30,7 @@ from rlqkit.evaluation.protocol import HQ, LQ, MIXED, headline_name
 from rlqkit.method.degradations import KINDS
 from rlqkit.method.rows import all_rows, find_row
 from rlqkit.runs.differences import differences_from_paper, in_words
-from rlqkit.runs.folder import RunFolder, collect_metrics, profile_folder
+from rlqkit.runs.folder import RunFolder, metrics_of, profile_folder, together
 from rlqkit.runs.plan import planned_runs
 
 ROW_ORDER = list(all_rows())
@@ -95,10 +95,12 @@ class Results:
     Attributes:
         config: whose runs; runs of another configuration in the same folder don't count.
         runs: (configuration, folder) of each, the teacher first.
+        tables: metrics of each, see ``metrics_of``.
     """
 
     config: Config
     runs: tuple[tuple[Config, RunFolder], ...]
+    tables: tuple[pd.DataFrame, ...]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -107,7 +109,7 @@ class Results:
         Raises:
             RlqkitError: no run has any.
         """
-        return collect_metrics(profile_folder(self.config), [folder for _, folder in self.runs])
+        return together(self.tables, profile_folder(self.config))
 
     @cached_property
     def per_query(self) -> dict[str, dict[int, pd.DataFrame]]:
@@ -137,18 +139,18 @@ def read_results(config: Config) -> Results:
 
     A run that this version of the kit can't read is left out with a line that says why.
     """
-    runs = []
+    runs, tables = [], []
     for planned in planned_runs(config):
         folder = RunFolder.of(planned)
         if not (folder.path / "metrics.json").is_file():
             continue
         try:
-            folder.config(), folder.metrics()
+            tables.append(metrics_of(folder))
         except RlqkitError as error:
             print(f"left out: {one_line(error)}")
             continue
         runs.append((planned, folder))
-    return Results(config, tuple(runs))
+    return Results(config, tuple(runs), tuple(tables))
 
 
 def ablation_table(results: Results, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
@@ -275,15 +277,19 @@ def _mean_difference(
     return float((first - second).mean())
 
 
-def write_tables(config: Config) -> list[Path]:
+def write_tables(config: Config, results: Results | None = None) -> list[Path]:
     """Writes the tables of a profile as CSV and Markdown; returns the files.
+
+    Args:
+        config: whose runs, and where to.
+        results: its runs, if they have been read already.
 
     On a published data set the Markdown opens with what the figures are, and every file says
     "NOT A RESULT" where ``no_result_reasons`` finds a reason.
     """
     target = profile_folder(config) / "tables"
     target.mkdir(parents=True, exist_ok=True)
-    results = read_results(config)
+    results = read_results(config) if results is None else results
     reasons = no_result_reasons(config, results.images)
     written = []
     for measure in ("rank1", "mAP"):

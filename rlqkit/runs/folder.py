@@ -359,21 +359,28 @@ def collect_metrics(folder: Path, runs: Sequence[RunFolder] | None = None) -> pd
     Raises:
         RlqkitError: there is no run.
     """
-    tables = []
-    for run in find_runs(folder) if runs is None else runs:
-        config, history = run.config(), run.history()
-        columns = {
-            "run": run.path.name,
-            "row": config.row,
-            "title": find_row(config.row).title,
-            "seed": config.seed,
-            "steps": int(history["steps"].iloc[-1]),
-            "epochs": int(history["epoch"].iloc[-1]) + 1,
-            "images": int(history["images"].sum()),
-            "train_seconds": float(history["seconds"].sum()),
-        }
-        metrics = run.metrics()
-        tables.append(metrics.assign(**columns, headline=headline_name(metrics)))
+    chosen = find_runs(folder) if runs is None else runs
+    return together([metrics_of(run) for run in chosen], folder)
+
+
+def metrics_of(run: RunFolder) -> pd.DataFrame:
+    """Metrics of one run with the columns that ``collect_metrics`` adds; reads each file once."""
+    config, history, metrics = run.config(), run.history(), run.metrics()
+    return metrics.assign(
+        run=run.path.name,
+        row=config.row,
+        title=find_row(config.row).title,
+        seed=config.seed,
+        steps=int(history["steps"].iloc[-1]),
+        epochs=int(history["epoch"].iloc[-1]) + 1,
+        images=int(history["images"].sum()),
+        train_seconds=float(history["seconds"].sum()),
+        headline=headline_name(metrics),
+    )
+
+
+def together(tables: Sequence[pd.DataFrame], folder: Path) -> pd.DataFrame:
+    """Tables of ``metrics_of`` in one; raises RlqkitError if there is none from ``folder``."""
     if not tables:
         raise RlqkitError(f"no finished run under {folder / 'runs'}; run `rlqkit reproduce` first")
     return pd.concat(tables, ignore_index=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from rlqkit.config import Config, load_profile, to_dict, with_overrides
 from rlqkit.errors import RlqkitError
+from rlqkit.files import write_json
 from rlqkit.report import tables
 from rlqkit.runs.environment import environment
 from rlqkit.runs.experiment import load_network, train_and_evaluate
@@ -229,3 +231,38 @@ def test_written_tables_say_the_same(config: Config) -> None:
     assert lines[0].startswith("| row | HQ | LQ → HQ") and len(lines) == 2 + len(table)
     assert all(line.count("|") == lines[0].count("|") for line in lines)
     assert f"| base | {table.loc['base', 'HQ']:.1f} |" in lines[3]
+
+
+def test_each_file_of_a_run_is_read_once_for_all_tables(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    as_json, as_table = RunFolder._json, RunFolder.per_query
+
+    def noted_json(self: RunFolder, name: str) -> object:
+        read.append(f"{self.path.name}/{name}")
+        return as_json(self, name)
+
+    def noted_table(self: RunFolder) -> pd.DataFrame:
+        read.append(f"{self.path.name}/per_query")
+        return as_table(self)
+
+    monkeypatch.setattr(RunFolder, "_json", noted_json)
+    monkeypatch.setattr(RunFolder, "per_query", noted_table)
+    tables.write_tables(config)
+    assert len(read) == len(set(read)) == 4 * 5  # config, history, metrics, environment, queries
+
+
+def test_a_run_of_another_version_is_left_out_with_a_line(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(profile_folder(config), tmp_path / "smoke")
+    older = with_overrides(config, {"runtime.results": str(tmp_path)})
+    run = folder_of(older, "cal", 1)
+    values = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+    write_json(run.path / "config.json", values | {"learning": 1})
+    tables.write_tables(older)
+    said = capsys.readouterr().out
+    assert said.startswith("left out: ") and run.path.name in said and said.count("\n") == 1
+    written = pd.read_csv(tmp_path / "smoke" / "tables" / "ablation_rank1_last.csv", index_col=0)
+    assert written["seeds"].to_dict() == {"CAL": 1, "base": 2}

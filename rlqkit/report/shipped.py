@@ -1,0 +1,156 @@
+"""Yours and shipped: a profile's results beside those that came with the kit, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlqkit.config import Config
+from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.intervals import CONDITIONS, Condition, clustered_interval, select
+from rlqkit.evaluation.protocol import HQ, headline_name
+from rlqkit.method.rows import find_row
+from rlqkit.report.tables import Results, read_results
+from rlqkit.runs.folder import profile_folder, reference_folder
+
+COLUMNS = ("row", "condition", "test", "yours", "low", "high", "shipped", "seeds", "within", "bits")
+NOT_YOURS, NOT_SHIPPED = "not run here", "not shipped"
+SAME, OTHER = "same", "other"
+
+
+def shipped_results(config: Config) -> Results:
+    """The shipped runs of a configuration; none where it isn't the shipped one."""
+    folder = reference_folder(config.profile)
+    runtime = replace(config.runtime, results=str(folder.parent))
+    return read_results(replace(config, runtime=runtime))
+
+
+def compare(mine: Results, shipped: Results, rule: str = "last") -> pd.DataFrame:
+    """Rank-1 of every cell of the summary, yours beside the shipped one.
+
+    Seeds that both have are compared; a row that one side lacks has empty figures.
+
+    Args:
+        mine: of this machine.
+        shipped: of the same configuration.
+        rule: selection rule.
+
+    Returns:
+        Columns row (its title), condition, test, yours, shipped (percent), low, high (95 % interval
+        of the shipped figure over test people), seeds (compared), within ("yes" or "no", or which
+        side lacks the row), bits (whether all ranks and precisions are the same: "same", "other").
+    """
+    lines: list[dict[str, Any]] = []
+    for row in dict.fromkeys([*shipped.per_query, *mine.per_query]):
+        ours, theirs = (side.per_query.get(row, {}) for side in (mine, shipped))
+        seeds = sorted(ours.keys() & theirs.keys())
+        if not seeds:
+            lacks = NOT_SHIPPED if ours else NOT_YOURS
+            lines.append({"row": find_row(row).title, "seeds": 0, "within": lacks})
+            continue
+        pair = [
+            pd.concat([side[seed] for seed in seeds], ignore_index=True) for side in (ours, theirs)
+        ]
+        for name, condition in _cells(pair[1]):
+            line = _compared(pair[0], pair[1], condition, rule)
+            lines.append(
+                {"row": find_row(row).title, "condition": name, "seeds": len(seeds)} | line
+            )
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _cells(per_query: pd.DataFrame) -> Iterator[tuple[str, Condition]]:
+    """The conditions of the summary: the headline's three, then other tests on HQ."""
+    yield from CONDITIONS.items()
+    headline = headline_name(per_query)
+    for test in reversed(per_query["protocol"].unique()):
+        if test not in (headline, "general"):
+            yield f"{test}, HQ", (HQ, HQ, test)
+
+
+def _compared(
+    ours: pd.DataFrame, theirs: pd.DataFrame, condition: Condition, rule: str
+) -> dict[str, Any]:
+    shipped = select(theirs, condition, rule)
+    found = clustered_interval(shipped)
+    line: dict[str, Any] = {"test": shipped["protocol"].iloc[0], "shipped": 100 * found.estimate}
+    line |= {"low": 100 * found.low, "high": 100 * found.high}
+    try:
+        mine = select(ours, condition, rule)
+    except RlqkitError:  # this machine's runs were made with other tests or rules
+        return line | {"within": NOT_YOURS}
+    estimate = clustered_interval(mine).estimate
+    within = found.low <= estimate <= found.high
+    return line | {
+        "yours": 100 * estimate,
+        "within": "yes" if within else "no",
+        "bits": SAME if _same(mine, shipped) else OTHER,
+    }
+
+
+def _same(mine: pd.DataFrame, shipped: pd.DataFrame) -> bool:
+    """Whether every query has the same first hit and the same average precision, to the bit."""
+    columns = ["file", "query", "first_hit", "average_precision"]
+    return mine[columns].reset_index(drop=True).equals(shipped[columns].reset_index(drop=True))
+
+
+def in_words(table: pd.DataFrame) -> list[str]:
+    """The comparison for the screen: a line a row, then what it comes to."""
+    tests = ", ".join(table["test"].dropna().unique())
+    lines = [f"yours | shipped [95 % interval], rank-1 in percent of the tests {tests}:"]
+    for row, cells in table.groupby("row", sort=False):
+        told = [_cell_in_words(cell) for cell in cells.to_dict("records")]
+        same = bool((cells["bits"] == SAME).all())
+        lines.append(f"  {row}: {', '.join(told)}" + "; same bits" * same)
+    measured = table[table["within"].isin(("yes", "no"))]
+    within, same = (measured["within"] == "yes").sum(), (measured["bits"] == SAME).sum()
+    lines.append(
+        f"{within} of {len(measured)} cells lie within the shipped intervals, {same} have the "
+        "same bits"
+    )
+    return lines
+
+
+def _cell_in_words(cell: dict[str, Any]) -> str:
+    if cell["within"] in (NOT_YOURS, NOT_SHIPPED):
+        known = isinstance(cell["condition"], str)
+        return (f"{cell['condition']} " if known else "") + str(cell["within"])
+    text = f"{cell['condition']} {cell['yours']:.1f} | {cell['shipped']:.1f}"
+    text += f" [{cell['low']:.1f}, {cell['high']:.1f}]"
+    return text + " OUTSIDE" * (cell["within"] == "no")
+
+
+def _processors(results: Results) -> str:
+    names = {str(folder.environment().get("processor", "unknown")) for _, folder in results.runs}
+    return ", ".join(sorted(names)) or "unknown"
+
+
+def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[str]]:
+    """Writes ``tables/compared.csv`` of a profile.
+
+    Args:
+        config: of the runs.
+        mine: its runs on this machine.
+
+    Returns:
+        The file and lines to be told; None and the reason where nothing of this configuration is
+        shipped.
+    """
+    shipped = shipped_results(config)
+    if not shipped.runs:
+        return None, [
+            f"nothing is shipped of this configuration of profile {config.profile}, so there is "
+            "nothing to compare with"
+        ]
+    table = compare(mine, shipped)
+    file = profile_folder(config) / "tables" / "compared.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table.round(2).to_csv(file, index=False, lineterminator="\n")
+    return file, [
+        *in_words(table),
+        f"yours by {_processors(mine)}, shipped by {_processors(shipped)}",
+    ]
