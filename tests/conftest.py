@@ -3,6 +3,7 @@
 - `tiny_wardrobe`: its folder, written once; read only.
 - `tiny_benchmark`: the same, loaded; read only.
 - `broken_wardrobe`: a copy of the folder for one test, which may break it.
+- `browser`: a headless Chromium (see tests/support/browser.py).
 """
 
 import csv
@@ -18,7 +19,9 @@ from PIL import Image
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from rlqkit.data.imageset import Benchmark
+from browser import browser, chromium  # noqa: E402, F401
+
+from rlqkit.data.imageset import Benchmark  # noqa: E402
 from rlqkit.data.registry import load  # noqa: E402
 
 # split: (first identity, identities, images of each outfit and camera)
