@@ -9,18 +9,27 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import nbformat
 
 from rlqkit.config import Config, flatten, load_profile, to_dict
 from rlqkit.errors import RlqkitError
 from rlqkit.files import use_writable_caches
 from rlqkit.progress import Say, minutes
+from rlqkit.report.solutions import paste_solutions, solutions_file
 from rlqkit.runs.folder import profile_folder
 
+Exercises = Literal["solved", "tried", "blank"]
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
-def execute_notebooks(config: Config, say: Say = print, only: Sequence[str] = ()) -> list[Path]:
+def execute_notebooks(
+    config: Config,
+    say: Say = print,
+    only: Sequence[str] = (),
+    exercises: Exercises = "solved",
+) -> list[Path]:
     """Executes the numbered notebooks with papermill into ``results/<profile>/notebooks``.
 
     Args:
@@ -28,15 +37,19 @@ def execute_notebooks(config: Config, say: Say = print, only: Sequence[str] = ()
             ``results`` and ``overrides`` as parameters.
         say: receives one line per notebook.
         only: names (without suffix) to execute; empty = all.
+        exercises: "solved" pastes the solutions over the exercise cells; "tried" also sees each
+            check go on at the blank exercise and refuse a wrong answer; "blank" leaves them.
 
     Raises:
-        RlqkitError: a notebook failed; the message names it, its cell and the reason.
+        RlqkitError: a notebook failed; the message names it, its cell and the reason. Solutions
+            that don't fit their exercises are refused before anything is executed.
     """
     sources = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     if only:
         sources = [source for source in sources if source.stem in only]
     if not sources:
         raise RlqkitError(f"no notebook in {NOTEBOOKS}; the kit runs from its repository")
+    prepared = {source: _prepare(source, exercises) for source in sources}
     use_writable_caches()
     target = profile_folder(config) / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
@@ -49,8 +62,8 @@ def execute_notebooks(config: Config, say: Say = print, only: Sequence[str] = ()
     failures: list[str] = []
     with ProcessPoolExecutor(config.runtime.jobs, mp_context=context) as pool:
         futures = {
-            pool.submit(_execute_notebook, str(source), str(target), parameters): source
-            for source in sources
+            pool.submit(_execute_notebook, str(source), notebook, str(target), parameters): source
+            for source, notebook in prepared.items()
         }
         for future in as_completed(futures):
             name = futures[future].stem
@@ -65,8 +78,16 @@ def execute_notebooks(config: Config, say: Say = print, only: Sequence[str] = ()
     return [target / source.name for source in sources]
 
 
-def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> float:
-    import nbformat
+def _prepare(source: Path, exercises: Exercises) -> str:
+    """The notebook to execute, as JSON."""
+    notebook = nbformat.read(source, as_version=4)
+    file = solutions_file(source)
+    if exercises != "blank" and (file.is_file() or "# Exercise " in nbformat.writes(notebook)):
+        notebook = paste_solutions(notebook, file, tried=exercises == "tried")
+    return str(nbformat.writes(notebook))
+
+
+def _execute_notebook(source: str, notebook: str, target: str, parameters: dict[str, Any]) -> float:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -80,8 +101,9 @@ def _execute_notebook(source: str, target: str, parameters: dict[str, Any]) -> f
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     try:
         papermill.execute_notebook(
-            source, str(output), parameters, kernel_name="python3", progress_bar=False,
-            cwd=str(Path(source).parent), extra_arguments=["--log-level=ERROR"],
+            nbformat.reads(notebook, as_version=4), str(output), parameters,
+            kernel_name="python3", progress_bar=False, cwd=str(Path(source).parent),
+            extra_arguments=["--log-level=ERROR"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         reason = " ".join(error.evalue.split())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dis
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from rlqkit.config import Config, given_overrides, load_profile, with_overrides
-from rlqkit.errors import RlqkitError
+from rlqkit.errors import RlqkitError, one_line
 from rlqkit.report.comparison import how_to_train
 from rlqkit.report.style import use_style
 from rlqkit.runs.device import use_threads
@@ -112,11 +114,53 @@ def save_figure(figure: Figure, name: str, config: Config) -> Path:
     return file
 
 
-def check_answer(condition: bool, praise: str, hint: str) -> None:
+def check_answer(
+    answer: Any, right: Callable[[Any], Any] | str, praise: str, hint: str = ""
+) -> None:
     """Checks the answer to an exercise: says what is right, or raises with a hint.
+
+    An exercise that is still blank is said to be so, and the notebook goes on.
+
+    Args:
+        answer: the reader's; ``...``, a collection with ``...`` in it and a function whose body is
+            ``...`` are blank.
+        right: whether an answer is right. It may raise, which counts as no.
+        praise: why the right answer is right.
+        hint: for a wrong one.
 
     Raises:
         AssertionError: the answer is wrong.
     """
-    assert condition, hint
+    if isinstance(right, str):  # condition, praise, hint: notebooks with one exercise
+        assert answer, praise
+        print(f"Right. {right}")
+        return
+    if is_blank(answer):
+        print("Not answered yet: fill in the cell above, run it and then this one.")
+        return
+    try:
+        verdict = bool(right(answer))
+    except Exception as error:  # a function of the reader's may fail in any way
+        trouble = f"{type(error).__name__}: {one_line(error)[:200]}"
+        raise AssertionError(f"Not yet ({trouble}). {hint}") from error
+    if not verdict:
+        raise AssertionError(f"Not yet. {hint}")
     print(f"Right. {praise}")
+
+
+def is_blank(answer: Any) -> bool:
+    """Whether an answer is still ``...``, or a function that does nothing, or holds ``...``."""
+    if isinstance(answer, tuple | list):
+        return any(is_blank(part) for part in answer)
+    if isinstance(answer, dict):
+        return any(is_blank(part) for part in answer.values())
+    if isinstance(answer, FunctionType):
+        steps = [step for step in dis.get_instructions(answer) if step.opname not in PREAMBLE]
+        does = [step.opname for step in steps]
+        return does in EMPTY_BODIES and steps[0].argval in (None, ...)
+    return answer is ...
+
+
+PREAMBLE = ("RESUME", "NOP")
+EMPTY_BODIES = (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"])
+"""What a function does that gives back a constant, in several versions of Python."""
