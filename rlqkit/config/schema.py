@@ -18,6 +18,11 @@ class DataConfig:
     """Target data set: the one whose identities are classified and retrieved."""
     root: str = ""
     """Folder of the target data set; empty = where the kit finds it by name. Not hashed."""
+    test: str = ""
+    """Data set whose query and gallery are searched instead of the target's own: fresh people before
+    the same cameras. Empty = the target's own."""
+    test_root: str = ""
+    """Folder of that data set; empty = where the kit finds it by name. Not hashed."""
     external: str = "wardrobe-v2"
     """Data set whose ``external`` split teaches TAD; its identity labels are never used there."""
     external_root: str = ""
@@ -265,7 +270,7 @@ NOT_HASHED = {
     "profile": None,
     "runtime": None,
     "reproduce": None,
-    "data": ("root", "external_root", "labels", "cache_megabytes", "workers"),
+    "data": ("root", "test_root", "external_root", "labels", "cache_megabytes", "workers"),
     "evaluation": ("batch",),
 }
 """What may change without changing the numbers of a run."""

@@ -64,7 +64,29 @@ def whole_benchmark(config: Config, tolerant: bool = False) -> Benchmark:
     """The target data set as it lies on disk; `tolerant` as in ``datasets.load``."""
     data = config.data
     root, labels = (Path(folder) if folder else None for folder in (data.root, data.labels))
-    return registry.load(data.dataset, root, labels=labels, tolerant=tolerant)
+    benchmark = registry.load(data.dataset, root, labels=labels, tolerant=tolerant)
+    return _with_fresh_people(benchmark, config) if data.test else benchmark
+
+
+def _with_fresh_people(benchmark: Benchmark, config: Config) -> Benchmark:
+    """The benchmark with query and gallery of ``data.test``, whom its own people must not meet."""
+    data = config.data
+    other = registry.load(data.test, Path(data.test_root) if data.test_root else None)
+    fresh = {split: other[split] for split in ("query", "gallery")}
+    for split, images in benchmark.sets.items():
+        both = [np.intersect1d(images.identities, them.identities) for them in fresh.values()]
+        shared = np.concatenate(both)
+        if len(shared) and split not in fresh:
+            raise RlqkitError(
+                f"data.test = {data.test}: identity {shared[0]} is in the {split} images of "
+                f"{benchmark.name} too: choose a data set of other people"
+            )
+    if benchmark.synthetic and not other.synthetic:
+        raise RlqkitError(
+            f"data.test = {data.test} shows real people, {benchmark.name} rendered ones: choose a "
+            "rendered set"
+        )
+    return replace(benchmark, sets=benchmark.sets | fresh)
 
 
 def load_external(config: Config) -> ImageSet:

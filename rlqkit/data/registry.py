@@ -25,6 +25,7 @@ LOADERS: dict[str, Loader] = dict.fromkeys(
     (
         "wardrobe-v1",  # rendered on demand: the first version, no longer shipped
         "wardrobe-v2",
+        "wardrobe-v2-test2",  # fresh test people for it, see `data.test`
         "wardrobe-start",  # rendered on demand, see data/wardrobe-start
         "wardrobe-start-v2",  # the same, see data/wardrobe-start-v2
     ),

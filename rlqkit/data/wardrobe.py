@@ -24,14 +24,15 @@ def load_wardrobe(root: Path) -> Benchmark:
     _require_folder(root)
     card = read_card(root)
     name = str(card.get("name", root.name))
-    samples = _read_samples(root)
+    splits = _splits(root, card)
+    samples = _read_samples(root, splits)
     _check_identities(root, samples)
     _check_files_exist(root, samples)
     samples["mask"] = _masks_of(root, samples)
     samples["clothes"] = _clothes_ids(root, samples)
     joints = _read_joints(root, samples)
     sets = {}
-    for split in SPLITS:
+    for split in splits:
         rows = (samples["split"] == split).to_numpy()
         columns = ["file", "identity", "camera", "clothes", "gender", "height", "width", "mask"]
         sets[split] = ImageSet(
@@ -96,7 +97,18 @@ def _whole_numbers(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
     return text.to_numpy(dtype=object).astype(np.int64)
 
 
-def _read_samples(root: Path) -> pd.DataFrame:
+def _splits(root: Path, card: dict[str, object]) -> tuple[str, ...]:
+    """The splits that the data card counts: a set of test people has no other."""
+    counts = card.get("counts", dict.fromkeys(SPLITS))
+    if not isinstance(counts, dict) or not {"query", "gallery"} <= counts.keys() <= set(SPLITS):
+        raise RlqkitError(
+            f"{root / 'dataset.json'}: counts must name splits of {', '.join(SPLITS)}, query and "
+            f"gallery among them: {RENEW}"
+        )
+    return tuple(split for split in SPLITS if split in counts)
+
+
+def _read_samples(root: Path, splits: tuple[str, ...]) -> pd.DataFrame:
     """samples.csv with typed columns; outfit stays text ("" if unlabelled)."""
     path = root / "samples.csv"
     numbers = ("identity", "camera", "height", "width")
@@ -106,14 +118,14 @@ def _read_samples(root: Path) -> pd.DataFrame:
     twice = samples["file"].duplicated().to_numpy()
     if twice.any():
         raise RlqkitError(f"{path} lists {samples['file'][int(twice.argmax())]} twice: {RENEW}")
-    unknown = ~samples["split"].isin(SPLITS).to_numpy()
+    unknown = ~samples["split"].isin(splits).to_numpy()
     if unknown.any():
         row = int(unknown.argmax())
         raise RlqkitError(
             f"{path}: {samples['file'][row]} is of unknown split '{samples['split'][row]}': "
-            f"use one of {', '.join(SPLITS)}"
+            f"use one of {', '.join(splits)}"
         )
-    for split in SPLITS:
+    for split in splits:
         if split not in set(samples["split"]):
             raise RlqkitError(f"{path} has no image of split '{split}': {RENEW}")
     for column in numbers:

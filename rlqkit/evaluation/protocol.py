@@ -12,6 +12,7 @@ degradations searches a gallery degraded likewise. The LQ copies depend on the i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from rlqkit.config import Config
 from rlqkit.data.imageset import Benchmark, ImageSet, RetrievalTest
 from rlqkit.data.loaders import evaluation_images
+from rlqkit.evaluation.collapse import person_sums
 from rlqkit.evaluation.descriptors import extract_descriptors
 from rlqkit.evaluation.metrics import Labels, Retrieval, evaluate_features, single_shot_galleries
 from rlqkit.method.degradations import KINDS
@@ -197,12 +199,43 @@ def selection_figures(
     network: Network, benchmark: Benchmark, test: RetrievalTest, config: Config, fabric: Fabric
 ) -> dict[str, float]:
     """Rank-1 and mAP of HQ images under one test: what epochs are chosen by."""
+    return _figures_of(network, benchmark, test, config, fabric, (HQ,))
+
+
+def validation_figures(
+    network: Network, benchmark: Benchmark, test: RetrievalTest, config: Config, fabric: Fabric
+) -> dict[str, float]:
+    """Figures of validation people while a network trains; epochs are chosen by the first two.
+
+    Returns:
+        rank1, mAP of HQ queries; lq_rank1, lq_mAP of queries with one degradation each in the HQ
+        gallery; lq_given_stranger, the collapse measure (``collapse.MEASURES``) of query and
+        gallery together, where there are several cameras and wrong neighbours.
+    """
+    return _figures_of(network, benchmark, test, config, fabric, (HQ, MIXED))
+
+
+def _figures_of(
+    network: Network, benchmark: Benchmark, test: RetrievalTest, config: Config, fabric: Fabric,
+    qualities: tuple[str, ...],
+) -> dict[str, float]:  # fmt: skip
     features = {
-        (split, HQ): describe_images(network, benchmark[split], HQ, config, fabric)
+        (split, quality): describe_images(network, benchmark[split], quality, config, fabric)
+        for quality in qualities
         for split in (test.query, test.gallery)
     }
-    result = _retrieve(features, benchmark, test, (HQ, HQ), (test.rule,))[test.rule]
-    return {"rank1": result.rank1, "mAP": result.mAP}
+    figures: dict[str, float] = {}
+    for quality in qualities:
+        result = _retrieve(features, benchmark, test, (quality, HQ), (test.rule,))[test.rule]
+        prefix = "" if quality == HQ else "lq_"
+        figures |= {f"{prefix}rank1": result.rank1, f"{prefix}mAP": result.mAP}
+    both = "+".join((test.query, test.gallery))
+    labels = Labels(*benchmark[both].metric_arrays())
+    if MIXED in qualities and len(np.unique(labels.camera)) > 1:
+        hq, lq = (_features_of(features, both, quality) for quality in (HQ, MIXED))
+        share = person_sums(hq, lq, labels, neighbours=1).value("lq_given_stranger")
+        figures |= {"lq_given_stranger": share} if math.isfinite(share) else {}
+    return figures
 
 
 def _whole_galleries(

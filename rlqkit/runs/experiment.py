@@ -27,6 +27,7 @@ from rlqkit.evaluation.protocol import (
     metric_records,
     selection_figures,
     selection_test,
+    validation_figures,
 )
 from rlqkit.files import digest
 from rlqkit.method.network import Network, backbone_state
@@ -282,14 +283,19 @@ def _teachers_remedy(config: Config, rule: str) -> str:
 
 
 def _validate(network: Network, run: Run) -> dict[str, float]:
-    """Headline mAP on validation identities, and on the test if the field's habit is wanted."""
+    """Figures on validation identities, and on the test if the field's habit is wanted.
+
+    mAP under the rule's name, the others behind it: "best_validation_rank1" and so on.
+    """
     measured: dict[str, float] = {}
     for rule in run.config.evaluation.selection:
         test = selection_test(run.benchmark, rule)
         if test is None:
             continue
-        figures = selection_figures(network, run.benchmark, test, run.config, run.fabric)
-        measured |= {rule: figures["mAP"], f"{rule}_rank1": figures["rank1"]}
+        figures_of = validation_figures if rule == "best_validation" else selection_figures
+        figures = figures_of(network, run.benchmark, test, run.config, run.fabric)
+        measured |= {rule: figures.pop("mAP")}
+        measured |= {f"{rule}_{name}": value for name, value in figures.items()}
     return measured
 
 

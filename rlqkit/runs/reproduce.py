@@ -71,6 +71,7 @@ def check_data(config: Config, say: Say) -> None:
     """
     data = config.data
     places = [(data.dataset, data.root), (data.external, data.external_root)]
+    places += [(data.test, data.test_root)] if data.test else []
     for name, root in dict.fromkeys(places):
         shipped = registry.is_rendered(name)
         benchmark = registry.load(name, Path(root) if root else None, verify=shipped)

@@ -278,8 +278,8 @@ def test_hash_changes_with_what_can_change_numbers(key: str) -> None:
 def test_what_the_hash_leaves_out() -> None:
     """Written out, so that a field can't slip out of the hash unseen."""
     free = {
-        "profile", "data.root", "data.external_root", "data.labels", "data.cache_megabytes",
-        "data.workers",
+        "profile", "data.root", "data.test_root", "data.external_root", "data.labels",
+        "data.cache_megabytes", "data.workers",
         "evaluation.batch", "runtime.threads", "runtime.jobs", "runtime.results",
         "runtime.checkpoint_minutes",
         "reproduce.rows", "reproduce.seeds",

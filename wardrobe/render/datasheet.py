@@ -194,6 +194,8 @@ def datasheet(
         f"Validation and test people have a seed of their own ({own_seed}), on which nothing was "
         "tuned." if own_seed is not None else "All people come from one seed."
     )  # fmt: skip
+    if not settings["train"]["identities"]:
+        strangers += " It holds test people alone, for networks trained on another set's people."
     return _SHEET.format(
         name=settings["name"],
         version=settings["version"],

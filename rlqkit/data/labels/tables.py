@@ -33,6 +33,8 @@ FAULTY_FILES = (
     "trousers_faulty.csv",
 )  # fmt: skip
 KEYPOINT_FILES = ("keypoints.csv", "keypoints.json")
+PROVENANCE = "labelled.json"
+"""Which model made which of the labels, written by `rlqkit data label`."""
 TRAINING = ("train", "external")
 """Splits that train. In a published gender file they are of category "train", others of theirs."""
 _COLUMN = re.compile(r"[RN]_(LA|LAC|A)_\d+")
@@ -68,11 +70,16 @@ def masks_folder(folder: Path) -> Path:
     return folder if any((folder / kind).is_dir() for kind in KINDS) else folder.parent
 
 
+def pose_files(folder: Path, layout: Layout) -> list[Path]:
+    """Files of pose labels or joints that a labels folder has."""
+    return _find(folder, layout, (*POSE_FILES, *KEYPOINT_FILES))
+
+
 def files_read(folder: Path, layout: Layout) -> set[Path]:
     """The files of a labels folder that `attach_labels` reads; of some kinds only the first is."""
     first = [_find(folder, layout, names)[:1] for names in (POSE_FILES, KEYPOINT_FILES)]
     every = [_find(folder, layout, names) for names in (GENDER_FILES, FAULTY_FILES)]
-    return {path for paths in (*first, *every) for path in paths}
+    return {folder / PROVENANCE} | {path for paths in (*first, *every) for path in paths}
 
 
 def names_read(layout: Layout) -> list[str]:

@@ -1,0 +1,76 @@
+"""Test people from another data set (``data.test``)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.data.fingerprint import fingerprint
+from rlqkit.data.loaders import load_benchmark
+from rlqkit.data.registry import load
+from rlqkit.errors import RlqkitError
+
+TEST_SPLITS = ("query", "gallery")
+
+
+@pytest.fixture
+def fresh_people(tiny_wardrobe: Path, tmp_path: Path) -> Path:
+    """The tiny data set's test people alone, under other numbers."""
+    folder = Path(shutil.copytree(tiny_wardrobe, tmp_path / "fresh"))
+    samples = pd.read_csv(folder / "samples.csv", dtype=str, keep_default_na=False)
+    samples = samples[samples["split"].isin(TEST_SPLITS)]
+    samples["identity"] = (samples["identity"].astype(int) + 5000).astype(str)
+    samples.to_csv(folder / "samples.csv", index=False)
+    joints = pd.read_csv(folder / "joints.csv")
+    joints[joints["file"].isin(samples["file"])].to_csv(folder / "joints.csv", index=False)
+    counts = {split: int((samples["split"] == split).sum()) for split in TEST_SPLITS}
+    (folder / "dataset.json").write_text(json.dumps({"name": "fresh", "counts": counts}))
+    return folder
+
+
+def _config(tiny_wardrobe: Path, fresh: Path) -> Config:
+    places = {"data.root": str(tiny_wardrobe), "data.test_root": str(fresh)}
+    return load_profile("smoke", {**places, "data.test": "wardrobe-v2-test2"})
+
+
+def test_a_set_of_test_people_alone(fresh_people: Path) -> None:
+    assert tuple(load("wardrobe-v2-test2", fresh_people).sets) == TEST_SPLITS
+
+
+def test_query_and_gallery_are_theirs(tiny_wardrobe: Path, fresh_people: Path) -> None:
+    config = _config(tiny_wardrobe, fresh_people)
+    own = load_benchmark(with_overrides(config, {"data.test": ""}))
+    fresh = load_benchmark(config)
+    for split in own.sets:
+        moved = 5000 if split in TEST_SPLITS else 0
+        assert np.array_equal(fresh[split].identities, own[split].identities + moved)
+    assert fresh["query+gallery"].root == fresh_people
+    assert fingerprint(fresh.sets)["images"] != fingerprint(own.sets)["images"]
+
+
+def test_people_in_training_are_refused(tiny_wardrobe: Path, fresh_people: Path) -> None:
+    samples = pd.read_csv(fresh_people / "samples.csv")
+    known = load("wardrobe-v2", tiny_wardrobe)["val_query"].identities[0]
+    someone = samples["identity"].iloc[0]
+    samples.loc[samples["identity"] == someone, "identity"] = known
+    samples.to_csv(fresh_people / "samples.csv", index=False)
+    message = f"data.test = wardrobe-v2-test2: identity {known} is in the val_query images"
+    with pytest.raises(RlqkitError, match=message):
+        load_benchmark(_config(tiny_wardrobe, fresh_people))
+
+
+@pytest.mark.parametrize(
+    "counts", [["query"], {"query": 3}, {"query": 3, "gallery": 2, "tests": 1}]
+)
+def test_a_card_with_other_splits_is_refused(fresh_people: Path, counts: object) -> None:
+    (fresh_people / "dataset.json").write_text(json.dumps({"counts": counts}))
+    message = f"{re.escape(str(fresh_people / 'dataset.json'))}: counts must name splits"
+    with pytest.raises(RlqkitError, match=message):
+        load("wardrobe-v2-test2", fresh_people)
