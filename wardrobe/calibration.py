@@ -22,7 +22,7 @@ import pandas as pd
 from rlqkit.config import Config
 from rlqkit.data.imageset import EVERY_IMAGE
 from rlqkit.data.loaders import load_benchmark
-from rlqkit.errors import RlqkitError
+from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.intervals import (
     Condition,
     Interval,
@@ -36,7 +36,7 @@ from rlqkit.evaluation.protocol import HQ, LQ
 from rlqkit.evaluation.severity import turn_dials
 from rlqkit.method.degradations import KINDS
 from rlqkit.method.rows import TEACHER
-from rlqkit.progress import bar
+from rlqkit.progress import Say, bar
 from rlqkit.runs.device import machine
 from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder
@@ -112,20 +112,37 @@ def severity_curves(
     return pd.concat(tables, ignore_index=True)
 
 
-def base_runs_by_size(config: Config) -> list[RunFolder]:
+def base_runs_by_size(config: Config, say: Say = print) -> list[RunFolder]:
     """Finished base runs with weights on a configuration's data set, one for each input size.
 
-    First the configuration's own, then those of other profiles in the same results folder (but
-    ``smoke``, whose figures mean nothing).
+    First the configuration's own (or the shipped one, if that has weights), then those of other
+    profiles in the same results folder (but ``smoke``, whose figures mean nothing). A run that
+    this version of the kit can't read is left out.
+
+    Args:
+        config: gives data set, input size and results folder.
+        say: receives a line for each run that is left out, with the reason.
     """
-    found = {(config.data.height, config.data.width): RunFolder.of(replace(config, row="base"))}
+    base = replace(config, row="base")
+    found: dict[tuple[int, int], RunFolder] = {}
+    for folder in (RunFolder.of(base), RunFolder.shipped(base)):
+        if _has_weights_and_features(folder):
+            found.setdefault((config.data.height, config.data.width), folder)
     for file in sorted(Path(config.runtime.results).glob("*/runs/base-s*/metrics.json")):
         folder = RunFolder(file.parent)
-        other = folder.config()
+        try:
+            other = folder.config()
+        except RlqkitError as error:
+            say(f"left out: {one_line(error)}")
+            continue
         same = other.data.dataset == config.data.dataset and other.profile != "smoke"
-        if same and folder.finished and (folder.path / "features.safetensors").is_file():
+        if same and _has_weights_and_features(folder):
             found.setdefault((other.data.height, other.data.width), folder)
     return list(found.values())
+
+
+def _has_weights_and_features(folder: RunFolder) -> bool:
+    return folder.finished and (folder.path / "features.safetensors").is_file()
 
 
 def _base_lines(folders: list[RunFolder], rule: str) -> list[dict[str, Any]]:

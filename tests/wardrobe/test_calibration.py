@@ -167,11 +167,38 @@ def test_base_runs_of_other_sizes(config: Config, tmp_path: Path) -> None:
     small = with_overrides(config, {"training.steps": 2})
     folder = train_and_evaluate(small, progress=False)
     large = replace(small, profile="laptop", data=replace(small.data, height=64, width=32))
-    assert calibration.base_runs_by_size(large) == [RunFolder.of(large)]  # smoke doesn't count
+    assert calibration.base_runs_by_size(large) == []  # smoke doesn't count
     other = replace(small, profile="quick")
     train_and_evaluate(other, progress=False)
-    assert calibration.base_runs_by_size(large) == [RunFolder.of(large), RunFolder.of(other)]
+    assert calibration.base_runs_by_size(large) == [RunFolder.of(other)]
     assert calibration.base_runs_by_size(small) == [folder]
+
+
+def test_one_older_run_in_the_folder_is_left_out_and_named(config: Config) -> None:
+    """Whatever another version wrote there, the other runs count."""
+    quick = replace(config, profile="quick")
+    mine = with_weights(measured(quick, "last", CC=0.4))
+    older = with_weights(measured(with_overrides(quick, {"seed": 2}), "last", CC=0.4))
+    for damage in ('{"row": "base", "flavour": 1}', "not JSON", "[]"):
+        (older.path / "config.json").write_text(damage, encoding="utf-8")
+        said: list[str] = []
+        assert calibration.base_runs_by_size(quick, said.append) == [mine]
+        assert len(said) == 1 and "left out: " in said[0] and older.path.name in said[0]
+
+
+def test_a_run_that_is_not_finished_is_no_base_run(config: Config) -> None:
+    quick = replace(config, profile="quick")
+    folder = RunFolder.of(quick)
+    folder.start(quick)
+    assert calibration.base_runs_by_size(quick) == []
+    assert calibration.base_runs_by_size(replace(quick, seed=2)) == []
+
+
+def with_weights(folder: RunFolder) -> RunFolder:
+    """Makes a run folder look finished, with features."""
+    for name in ("metrics.json", "weights-last.safetensors", "features.safetensors"):
+        (folder.path / name).touch()
+    return folder
 
 
 # ------------------------------------------------------------------------------------ severity
