@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from rlqkit.config import Config, Moment, with_overrides
 from rlqkit.data.loaders import load_benchmark
-from rlqkit.evaluation.collapse import collapsed_images, measure_collapse, umap_view
+from rlqkit.evaluation.collapse import collapsed_images, measure_collapse
+from rlqkit.evaluation.maps import umap_view
 from rlqkit.evaluation.metrics import Labels
 from rlqkit.evaluation.protocol import HQ, MIXED, describe_images, headline
 from rlqkit.method.rows import find_row
@@ -146,7 +147,7 @@ class CollapseMap:
 
     Attributes:
         title: model.
-        hq, lq: (n, 2) positions of ``collapse.umap_view``, row i of both from image i.
+        hq, lq: (n, 2) positions of ``maps.umap_view``, row i of both from image i.
         collapsed: (n,) bool, whether the LQ image's nearest neighbour (in the features, not on
             the map) is another person's LQ image.
     """

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import types
 from typing import Any
 
 import numpy as np
@@ -15,11 +12,12 @@ from numpy.typing import NDArray
 
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.collapse import (
+    MEASURES,
     between_identity_cosine,
     effective_rank,
     lq_neighbours,
     measure_collapse,
-    umap_view,
+    person_sums,
 )
 from rlqkit.evaluation.metrics import Labels
 
@@ -51,7 +49,8 @@ def test_perfectly_aligned_lq(labels: Labels) -> None:
     assert measured.lq_between_cosine == pytest.approx(0, abs=1e-7)
     assert measured.hq_effective_rank == pytest.approx(PEOPLE - 1)
     assert measured.lq_effective_rank == pytest.approx(PEOPLE - 1)
-    assert measured.nearest_hq_right == 1  # HQ and LQ tie, and HQ comes first in the pool
+    assert measured.nearest_hq_right == measured.nearest_lq_right == 0.5  # HQ and LQ tie
+    assert np.isnan(measured.lq_given_stranger)  # there is no stranger
     # the 8 neighbours are the person's 4 images in the other 2 cameras, HQ and LQ
     assert measured.identity_purity == 1
     assert measured.outfit_purity == 0.5
@@ -69,10 +68,11 @@ def test_fully_collapsed_lq(labels: Labels) -> None:
     assert measured.lq_effective_rank == 0
     assert measured.quality_purity == 1
     assert measured.nearest_hq_right == measured.nearest_hq_wrong == 0
-    assert measured.nearest_lq_right + measured.nearest_lq_wrong == 1
-    # equal distances rank in pool order: person 0's images come first, whoever asks
+    # all LQ images of the other cameras are equally near, and one of six people is the right one
     assert measured.nearest_lq_right == pytest.approx(1 / PEOPLE)
     assert measured.nearest_lq_wrong == pytest.approx(1 - 1 / PEOPLE)
+    assert measured.identity_purity == pytest.approx(1 / PEOPLE)
+    assert measured.lq_given_stranger == 1
 
 
 def test_lq_that_turns_into_the_next_person(labels: Labels) -> None:
@@ -81,8 +81,9 @@ def test_lq_that_turns_into_the_next_person(labels: Labels) -> None:
     hq = people_on_axes(labels)
     swapped = axes[(labels.identity + 1) % PEOPLE]
     on_hq = measure_collapse(hq, swapped, labels)
-    # HQ and LQ tie on the axis of person i + 1: HQ first, and it is another person's
-    assert on_hq.nearest_hq_wrong == 1
+    # on the axis of person i + 1 tie that stranger's HQ images and the person's own LQ images
+    assert on_hq.nearest_hq_wrong == on_hq.nearest_lq_right == 0.5
+    assert on_hq.lq_given_stranger == 0
     assert on_hq.same_image_cosine == 0
     own_cluster = measure_collapse(hq, unit(swapped + 0.5 * axes[6]), labels)
     assert own_cluster.nearest_lq_right == 1
@@ -108,6 +109,7 @@ def test_against_brute_force() -> None:
     hq = unit(rng.normal(size=(n, 12)) + np.eye(20, 12)[labels.identity])
     lq = unit(hq + 0.3 * rng.normal(size=(n, 12)) + 0.2)
     measured = measure_collapse(hq, lq, labels, neighbours=k)
+    sums = person_sums(hq, lq, labels, neighbours=k)
 
     pool, double = np.concatenate([hq, lq]), [np.tile(a, 2) for a in labels]
     nearest_kinds, same, outfit, low = {"lw": 0, "hw": 0, "lr": 0, "hr": 0}, 0, 0, 0
@@ -130,6 +132,18 @@ def test_against_brute_force() -> None:
     assert measured.quality_purity == pytest.approx(low / (n * k))
 
     strangers = labels.identity[:, None] != labels.identity
+    errors = nearest_kinds["lw"] + nearest_kinds["hw"]
+    gap = ((lq @ lq.T) - (hq @ hq.T))[strangers].mean()
+    wanted = {
+        "lq_given_stranger": nearest_kinds["lw"] / errors,
+        "identity_purity": same / (n * k),
+        "same_image_cosine": (hq * lq).sum(1).mean(),
+        "between_gap": gap,
+        "lq_nearer": (lq @ lq.T > lq @ hq.T)[strangers].mean(),
+        "beside_strangers_lq": nearest_kinds["lw"] / n,
+    }
+    assert {name: sums.value(name) for name in MEASURES} == pytest.approx(wanted, abs=1e-6)
+    assert measured.lq_given_stranger == pytest.approx(wanted["lq_given_stranger"])
     assert measured.hq_between_cosine == pytest.approx((hq @ hq.T)[strangers].mean(), abs=1e-6)
     assert measured.lq_between_cosine == pytest.approx((lq @ lq.T)[strangers].mean(), abs=1e-6)
     assert measured.same_image_cosine == pytest.approx((hq * lq).sum(1).mean(), abs=1e-6)
@@ -168,7 +182,7 @@ def test_neighbours_leave_out_the_own_camera_and_break_ties_in_pool_order() -> N
 
 def test_dictionary_survives_json(labels: Labels) -> None:
     hq = people_on_axes(labels)
-    measured = measure_collapse(hq, hq, labels._asdict())
+    measured = measure_collapse(hq, people_on_axes(labels)[::-1], labels._asdict())
     again = json.loads(json.dumps(measured.to_dict()))
     assert again == measured.to_dict() and again["neighbours"] == 5
 
@@ -191,58 +205,3 @@ def test_errors(labels: Labels) -> None:
     assert "camera 4: its images have 0 neighbours" in message(hq, hq, one_camera)
     assert "48 neighbours" in message(hq, hq, labels, neighbours=49)
     assert measure_collapse(hq, hq, labels, neighbours=48).neighbours == 48
-
-
-# ------------------------------------------------------------------------------------- picture
-
-
-class RecordingUmap:
-    """Stands in for umap.UMAP, which takes half a minute to compile: records what it is asked."""
-
-    calls: list[tuple[str, Any]] = []
-
-    def __init__(self, **options: Any) -> None:
-        self.calls.append(("options", options))
-
-    def fit_transform(self, features: NDArray[Any]) -> NDArray[Any]:
-        self.calls.append(("fit", features))
-        return features[:, :2]
-
-    def transform(self, features: NDArray[Any]) -> NDArray[Any]:
-        self.calls.append(("transform", features))
-        return features[:, :2]
-
-
-def test_umap_is_fitted_on_hq_and_lq_is_only_placed(
-    labels: Labels, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=RecordingUmap))
-    monkeypatch.setattr(RecordingUmap, "calls", [])
-    hq = people_on_axes(labels)
-    lq = hq[::-1][:10].copy()
-    hq_positions, lq_positions = umap_view(torch.from_numpy(hq), lq, seed=3, neighbours=100)
-    assert hq_positions.shape == (36, 2) and lq_positions.shape == (10, 2)
-    (_, options), (first, fitted), (second, placed) = RecordingUmap.calls
-    assert (first, second) == ("fit", "transform")
-    np.testing.assert_array_equal(fitted, hq)
-    np.testing.assert_array_equal(placed, lq)
-    assert options["random_state"] == options["transform_seed"] == 3
-    assert options["n_neighbors"] == 35
-    with pytest.raises(RlqkitError, match="same model"):
-        umap_view(hq, hq[:, :6])
-    with pytest.raises(RlqkitError, match="4 or more"):
-        umap_view(hq[:3], hq[:3])
-
-
-@pytest.mark.skipif(
-    "RLQKIT_SLOW_TESTS" not in os.environ,
-    reason="UMAP compiles for half a minute; set RLQKIT_SLOW_TESTS=1 (the notebooks run it too)",
-)
-@pytest.mark.filterwarnings("error:n_jobs value:UserWarning")
-def test_real_umap_gives_two_numbers_an_image() -> None:
-    rng = np.random.default_rng(2)
-    hq = unit(rng.normal(size=(40, 16)))
-    lq = unit(hq + 0.1 * rng.normal(size=hq.shape))
-    hq_positions, lq_positions = umap_view(hq, lq, seed=1)
-    assert hq_positions.shape == lq_positions.shape == (40, 2)
-    assert np.isfinite(hq_positions).all() and np.isfinite(lq_positions).all()
