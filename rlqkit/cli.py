@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -117,9 +118,14 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @_configured
 @click.option("--notebooks/--no-notebooks", default=True, help="Execute the notebooks too.")
+@click.option(
+    "--only",
+    metavar="PART",
+    help="One part: data (check it), tables, notebooks, or a notebook's name.",
+)
 def reproduce(
     profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
-    notebooks: bool,
+    notebooks: bool, only: str | None,
 ) -> None:  # fmt: skip
     """Train every row of a profile, write tables, execute the notebooks.
 
@@ -127,8 +133,12 @@ def reproduce(
     """
     config = _config(profile, config_file, changes, results)
     from rlqkit.main_job import reproduce as everything  # imports torch
+    from rlqkit.main_job import reproduce_part
 
-    everything(config, notebooks, click.echo)
+    if only:
+        reproduce_part(config, only, click.echo)
+    else:
+        everything(config, notebooks, click.echo)
 
 
 @cli.command()
@@ -144,9 +154,21 @@ def reproduce(
     is_flag=True,
     help="Also build model and loaders of each kind of run and take one step.",
 )
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="The runs of reproduce as jobs, as JSON: ids, order, what each needs.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["gpu", "cpu"]),
+    help="Where jobs of --json compute (default: gpu with the paper profile).",
+)
 def plan(
     profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
-    dataset: str | None, throughput: float | None, dry_run: bool,
+    dataset: str | None, throughput: float | None, dry_run: bool, as_json: bool,
+    device: Any,
 ) -> None:  # fmt: skip
     """Print the runs of a profile with their estimated cost; nothing is trained or written.
 
@@ -157,6 +179,9 @@ def plan(
 
     changes = [*changes, *([f"data.dataset={dataset}"] if dataset else [])]
     config = _config(profile, config_file, changes, results)
+    if as_json:
+        _print_jobs(config, device, throughput or 0.0)
+        return
     click.echo(
         f"{config.profile}, {config.data.dataset}: counting images, steps and arithmetic ..."
     )
@@ -176,18 +201,38 @@ def plan(
             raise RlqkitError(f"{failed} kinds of run can't start; mend what stands behind FAILED")
 
 
+def _print_jobs(config: Any, device: Any, throughput: float) -> None:
+    """The plan for a scheduler; what it may ask of this command line is named too."""
+    from rlqkit.main_job import notebook_names
+    from rlqkit.runs.jobs import job_plan
+
+    known = {"notebooks": notebook_names(), "claims": "claims" in cli.commands}
+    click.echo(json.dumps(job_plan(config, device, throughput) | known, indent=1))
+
+
 @cli.command()
 @_configured
 @click.option("--row", help="Row of the ablation, see `rlqkit rows` (default: rlq).")
 @click.option("--seed", type=int, help="Training seed (default: 1).")
+@click.option(
+    "--planned",
+    metavar="ID",
+    help="Instead of --row and --seed: one run of the plan, as `rlqkit plan --json` names it.",
+)
 def train(
     profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
-    row: str | None, seed: int | None,
+    row: str | None, seed: int | None, planned: str | None,
 ) -> None:  # fmt: skip
     """Train and evaluate one row with one seed (and its teacher first, if it needs one)."""
     default = [] if config_file else ["row=rlq"]
     given = [f"{k}={v}" for k, v in {"row": row, "seed": seed}.items() if v is not None]
+    if planned and given:
+        raise RlqkitError("--planned names row and seed already; leave --row and --seed out")
     config = _config(profile, config_file, [*default, *changes, *given], results)
+    if planned:
+        config = _planned(config, planned)
+        if config is None:
+            return
     from rlqkit.runs.experiment import (
         train_and_evaluate,  # imports torch: an error above doesn't wait for it
     )
@@ -198,6 +243,20 @@ def train(
     click.echo(_figures(folder.metrics()))
     _quote(folder)
     click.echo(f"run folder: {folder.path}")
+
+
+def _planned(config: Any, name: str) -> Any:
+    """The configuration of a planned run; None, with a line, if it is finished: nothing is read."""
+    from rlqkit.runs.folder import RunFolder
+    from rlqkit.runs.jobs import planned_run
+
+    config = planned_run(config, name)
+    folder = RunFolder.of(config)
+    if not folder.finished:
+        return config
+    if not _under_torchrun() or os.environ["RANK"] == "0":
+        click.echo(f"finished already: {folder.path}")
+    return None
 
 
 def _quote(folder: Any) -> None:

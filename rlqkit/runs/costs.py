@@ -8,7 +8,7 @@ estimate: arithmetic of all passes through the networks, divided by a measured t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rlqkit.config import Config, DataConfig, ModelConfig
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.loaders import load_benchmark, load_external
-from rlqkit.data.published.figures import published_images
+from rlqkit.data.published.figures import published, published_images
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.protocol import QUALITY_PAIRS, selection_test
 from rlqkit.method.rows import Branch, find_row
@@ -30,6 +30,9 @@ THROUGHPUT = 14.0
 cores with bf16 and channels_last. A GPU is faster by one or two orders of magnitude."""
 REFERENCE = ModelConfig(), (384, 192)
 """Network and input (height, width) of that measurement, with a single branch."""
+GPU_TERAFLOPS = 30.0
+"""10^12 operations a second that a data centre's GPU is assumed to sustain in a training with 16
+bits: an assumption, a tenth to a third of what such GPUs are sold with. Not measured."""
 BACKWARD = 2.0
 """Arithmetic of a backward pass, in forward passes."""
 
@@ -44,6 +47,10 @@ class Sizes:
         validation: images described at each evaluation during the training, by selection rule.
         test: images described in a full evaluation, counted once for each quality.
         exact: counted on disk; False = the published numbers.
+        identities, clothes: classes of the training set, before recolouring. Where nobody
+            published the outfits, one for each identity stands in.
+        external_identities: classes of the external set, which the teacher learns.
+        splits: images of every split that a run may read, the external one among them.
     """
 
     train: int
@@ -52,6 +59,10 @@ class Sizes:
     validation: Mapping[str, int]
     test: int
     exact: bool
+    identities: int = 0
+    clothes: int = 0
+    external_identities: int = 0
+    splits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,11 @@ def _count_sizes(data: DataConfig, instances: int) -> Sizes:
         validation=validation,
         test=sum(len(benchmark[split]) for split, _ in described),
         exact=True,
+        identities=benchmark["train"].n_identities,
+        clothes=benchmark["train"].n_clothes,
+        external_identities=external.n_identities,
+        splits={name: len(images) for name, images in benchmark.sets.items()}
+        | {"external": len(external)},
     )
 
 
@@ -126,6 +142,7 @@ def published_sizes(config: Config) -> Sizes | None:
     external = published_images(config.data.external)
     if not target or not external:
         return None
+    trained = published(config.data.dataset)["splits"]["train"]
     queries = sum(n for split, n in target.items() if split.startswith("query"))
     headline = target.get("query_cc", queries) + target["gallery"]
     validation = {"best_test": headline}
@@ -140,6 +157,10 @@ def published_sizes(config: Config) -> Sizes | None:
         validation=validation,
         test=queries * query_qualities + target["gallery"] * gallery_qualities,
         exact=False,
+        identities=trained["identities"],
+        clothes=trained.get("outfits", trained["identities"]),
+        external_identities=published(config.data.external)["splits"]["train"]["identities"],
+        splits={**target, "external": external["train"]},
     )
 
 
@@ -207,6 +228,11 @@ def estimate(config: Config, sizes: Sizes, throughput: float = THROUGHPUT) -> Co
         tera=work / 1e12,
         hours=work / reference / throughput / 3600,
     )
+
+
+def gpu_throughput(teraflops: float = GPU_TERAFLOPS) -> float:
+    """Images a second of one ResNet-50 branch on a GPU that sustains so many 10^12 operations."""
+    return teraflops * 1e12 / ((1 + BACKWARD) * forward_operations(*REFERENCE, ("branch1",)))
 
 
 def epoch_length(identities: np.ndarray, instances: int) -> int:

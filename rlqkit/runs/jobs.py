@@ -1,0 +1,116 @@
+"""The plan of a configuration as jobs for a scheduler: one a run, what it waits for and needs.
+
+``workflow/Snakefile`` reads it through ``rlqkit plan --json``. The runs and their folders are those
+of ``rlqkit reproduce``, so either may finish what the other began.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rlqkit.config import Config
+from rlqkit.data import registry
+from rlqkit.errors import RlqkitError
+from rlqkit.method.rows import find_row
+from rlqkit.runs.costs import Sizes, estimate, gpu_throughput, sizes_of
+from rlqkit.runs.folder import RunFolder, profile_folder, run_id
+from rlqkit.runs.plan import planned_runs, teacher_config
+from rlqkit.runs.space import GPU_ALLOWANCE, space_of
+
+Device = Literal["gpu", "cpu"]
+MARGIN = 2.0
+"""Time asked for, in estimates; a run that needs more goes on from its checkpoint in a new job."""
+START_MINUTES = 10.0
+"""Added for starting, reading the data set and evaluating."""
+MEGABYTE = 1e6
+
+
+def job_plan(config: Config, device: Device | None = None, throughput: float = 0.0) -> Any:
+    """What a scheduler has to know, as plain values.
+
+    Args:
+        config: profile with its overrides.
+        device: where runs compute; default: a GPU for the paper profile, else processors.
+        throughput: images a second as in ``costs.estimate``; 0 = the device's default.
+
+    Returns:
+        ``folder`` (the profile's results), ``device``, ``datasets`` (what is checked first),
+        ``runs``: see :func:`job_of`, teacher first.
+
+    Raises:
+        RlqkitError: sizes of the data sets are neither on disk nor published.
+    """
+    device = device or ("gpu" if config.profile == "paper" else "cpu")
+    sizes = sizes_of(config)
+    throughput = throughput or gpu_throughput() if device == "gpu" else throughput
+    return {
+        "folder": profile_folder(config).as_posix(),
+        "device": device,
+        "datasets": data_sets(config),
+        "runs": [job_of(run, sizes, device, throughput) for run in planned_runs(config)],
+    }
+
+
+def job_of(config: Config, sizes: Sizes, device: Device, throughput: float) -> dict[str, Any]:
+    """One run as a job.
+
+    Returns:
+        ``id``, ``row``, ``seed``, ``finished``; ``after`` (ids of runs that it waits for);
+        ``processes``, ``gpus``, ``cpus``; ``memory_mb`` and ``gpu_memory_mb`` (10^6 bytes, the
+        latter of each GPU); ``minutes``; ``disk_mb``.
+    """
+    training, space = config.training, space_of(config, sizes)
+    cost = estimate(config, sizes, throughput) if throughput else estimate(config, sizes)
+    on_gpu = device == "gpu"
+    host = space.host + (0 if on_gpu else space.device)
+    threads = max(1, config.runtime.threads) + config.data.workers
+    taught = find_row(config.row).uses_tad
+    return {
+        "id": run_id(config),
+        "row": config.row,
+        "seed": config.seed,
+        "finished": RunFolder.of(config).finished,
+        "after": [run_id(teacher_config(config))] if taught else [],
+        "processes": training.processes,
+        "gpus": training.processes if on_gpu else 0,
+        "cpus": training.processes * threads,
+        "memory_mb": math.ceil(training.processes * host / MEGABYTE),
+        "gpu_memory_mb": math.ceil((space.device + GPU_ALLOWANCE) / MEGABYTE) if on_gpu else 0,
+        "minutes": math.ceil(START_MINUTES + MARGIN * 60 * cost.hours),
+        "disk_mb": math.ceil(space.disk / MEGABYTE),
+    }
+
+
+def data_sets(config: Config) -> list[dict[str, Any]]:
+    """Name, folders and kind of each data set that a configuration reads."""
+    data = config.data
+    places = [
+        (data.dataset, data.root, data.labels),
+        (data.external, data.external_root, data.labels if data.external == data.dataset else ""),
+    ]
+    return [
+        {"name": name, "root": root, "labels": labels, "rendered": registry.is_rendered(name)}
+        for name, root, labels in dict.fromkeys(places)
+    ]
+
+
+def planned_run(config: Config, name: str) -> Config:
+    """The configuration of one run of a plan.
+
+    Args:
+        config: profile with its overrides, as the plan was made with.
+        name: the run's id.
+
+    Raises:
+        RlqkitError: the plan has no such run.
+    """
+    plan: Sequence[Config] = planned_runs(config)
+    for run in plan:
+        if run_id(run) == name:
+            return run
+    raise RlqkitError(
+        f"the plan of this configuration has no run {name}; `rlqkit plan --json` with the same "
+        "options names them"
+    )
