@@ -387,6 +387,52 @@ def data_describe(name: str, root: Path | None) -> None:
     click.echo(check.summarise_splits(registry.load(name, root)).to_string())
 
 
+@data.command("label")
+@_data_command
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Folder for the labels (default: labels in the data set's).",
+)
+@click.option("--poses", is_flag=True, help="Joints only.")
+@click.option("--masks", is_flag=True, help="Clothes masks only.")
+@click.option("--pose-model", help="ViTPose: a folder, or owner/name[@revision] on the hub.")
+@click.option("--mask-model", help="SegFormer trained on ATR: likewise.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--score",
+    is_flag=True,
+    help="Write nothing; compare with the labels that a rendered set has, HQ and LQ.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="How many to score.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the score's table.")
+def data_label(
+    name: str, root: Path | None, labels: Path | None, score: bool, images: int,
+    output: Path | None, **options: Any,
+) -> None:  # fmt: skip
+    """Make joints and clothes masks of a data set's training images, for CAP and recolouring.
+
+    Needs an extra; in the clone: .venv/bin/python -m pip install -e '.[label]'
+
+    Labels that are there are never overwritten, and stopped work goes on. Gender is yours to bring.
+    docs/datasets/labels.md names the models and their licences. With --score on wardrobe-v2: PCK
+    and mask IoU against the embedded truth.
+    """
+    from rlqkit.data import labelling  # imports torch
+
+    if score:
+        _show(labelling.score(name, root, images, **options), f"label_score_{name}", output)
+    else:
+        labelling.label(name, root, labels, say=click.echo, **options)
+
+
 _RENDER_OPTIONS = (
     click.option("--set", "name", default="wardrobe-v2", show_default=True,
                  help="wardrobe-v2, wardrobe-v1, wardrobe-start or wardrobe-start-v2 (whom the "
