@@ -317,6 +317,23 @@ def export_backbone(run_folder: Path, file: Path) -> None:
 
 
 @cli.command()
+@click.option("--dataset", help="Only published figures on this data set, such as ltcc.")
+@click.option("--results", default="results", show_default=True, help="Folder with paper/runs.")
+def claims(dataset: str | None, results: str) -> None:
+    """Print each published figure beside one's own runs of it: a verdict, or what it takes.
+
+    Written as CSV and HTML into RESULTS/paper/tables. Verdicts need runs on the real data sets,
+    trained by the command that is printed; rendered people never give one.
+    """
+    from rlqkit.report.claims import in_short, write_claims
+
+    table, files = write_claims(results, dataset)
+    for line in in_short(table):
+        click.echo(line)
+    click.echo(f"written: {', '.join(str(file) for file in files)}")
+
+
+@cli.command()
 @click.option("--variants", is_flag=True, help="Also those behind single published figures.")
 def rows(variants: bool) -> None:
     """List the rows of the ablation: names, loss terms, what each shows."""
