@@ -42,7 +42,7 @@ reproduce: $(STAMP)
 	$(BIN)/python -m rlqkit reproduce --profile $(PROFILE)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
