@@ -202,12 +202,12 @@ def plan(
 
 
 def _print_jobs(config: Any, device: Any, throughput: float) -> None:
-    """The plan for a scheduler; what it may ask of this command line is named too."""
+    """The plan for a scheduler, with what comes after the runs; claims are the paper's alone."""
     from rlqkit.main_job import notebook_names
     from rlqkit.runs.jobs import job_plan
 
-    known = {"notebooks": notebook_names(), "claims": "claims" in cli.commands}
-    click.echo(json.dumps(job_plan(config, device, throughput) | known, indent=1))
+    after = {"claims": config.profile == "paper", "notebooks": notebook_names()}
+    click.echo(json.dumps(job_plan(config, device, throughput) | after, indent=1))
 
 
 @cli.command()
@@ -314,6 +314,17 @@ def export_backbone(run_folder: Path, file: Path) -> None:
 
     export(RunFolder(run_folder), file)
     click.echo(f"wrote {file}; use it with --set model.weights={file}")
+
+
+@cli.command(hidden=True)
+@_configured
+@click.argument("target", type=click.Path(path_type=Path))
+def ship(target: Path, **options: Any) -> None:
+    """Copy a profile's finished runs to TARGET, for the repository's results/reference."""
+    from rlqkit.report.shipped import ship as ship_runs
+
+    for folder in ship_runs(_config(**options), target):
+        click.echo(folder)
 
 
 @cli.command()
