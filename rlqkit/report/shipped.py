@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors.torch import load_file
 
 from rlqkit.config import Config
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.intervals import CONDITIONS, Condition, clustered_interval, select
-from rlqkit.evaluation.protocol import HQ, headline_name
+from rlqkit.evaluation.protocol import HQ, MIXED, headline_name
 from rlqkit.method.rows import find_row
 from rlqkit.report.tables import Results, read_results
-from rlqkit.runs.folder import profile_folder, reference_folder
+from rlqkit.runs.folder import RunFolder, profile_folder, reference_folder
+from rlqkit.runs.plan import planned_runs
 
 COLUMNS = ("row", "condition", "test", "yours", "low", "high", "shipped", "seeds", "within", "bits")
 NOT_YOURS, NOT_SHIPPED = "not run here", "not shipped"
@@ -154,3 +157,53 @@ def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[s
         *in_words(table),
         f"yours by {_processors(mine)}, shipped by {_processors(shipped)}",
     ]
+
+
+SMALL = ("config.json", "environment.json", "history.json", "metrics.json", "per_query.parquet")
+"""What is shipped of every run; checkpoints never are."""
+WITH_WEIGHTS = ("teacher", "base", "rlq", "base-lq")
+"""Rows whose last weights are shipped as well, in 16 bits: what the notebooks take apart."""
+WITH_FEATURES = ("base", "tad", "rlq", "base-lq")
+"""Rows whose descriptors are shipped: HQ and mixed LQ queries, and the HQ gallery."""
+SHIPPED_FEATURES = (("query", HQ), ("query", MIXED), ("gallery", HQ))
+
+
+def ship(config: Config, target: Path) -> list[Path]:
+    """Copies a profile's finished runs and tables to where shipped results lie.
+
+    Args:
+        config: whose runs, with the results folder that holds them.
+        target: such as ``results/reference/quick``; what it holds is replaced.
+
+    Returns:
+        The run folders written.
+
+    Raises:
+        RlqkitError: a planned run isn't finished.
+    """
+    folders = [(run.row, RunFolder.of(run)) for run in planned_runs(config)]
+    for _, folder in folders:
+        if not folder.finished:
+            raise RlqkitError(f"{folder.path} is not finished; run the profile to its end first")
+    shutil.rmtree(target, ignore_errors=True)
+    written = [_ship_run(row, folder, target / "runs") for row, folder in folders]
+    for part in ("tables", "figures"):
+        source = profile_folder(config) / part
+        if source.is_dir():
+            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("compared.csv"))
+    return written
+
+
+def _ship_run(row: str, folder: RunFolder, target: Path) -> Path:
+    copy = RunFolder(target / folder.path.name)
+    copy.path.mkdir(parents=True)
+    for name in SMALL:
+        shutil.copyfile(folder.path / name, copy.path / name)
+    if row in WITH_WEIGHTS:
+        state = load_file(folder.path / "weights-last.safetensors")
+        half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        copy.save_network(half, "last")
+    if row in WITH_FEATURES:
+        features = folder.features()
+        copy.save_features({key: features[key] for key in SHIPPED_FEATURES})
+    return copy.path

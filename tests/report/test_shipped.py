@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.errors import RlqkitError
 from rlqkit.main_job import reproduce
 from rlqkit.report import shipped
 from rlqkit.report.shipped import compare, in_words, shipped_results, write_comparison
 from rlqkit.report.tables import read_results
-from rlqkit.runs.experiment import train_and_evaluate
+from rlqkit.runs.experiment import load_network, train_and_evaluate
 from rlqkit.runs.folder import RunFolder, profile_folder
 
 ROWS = ("cal", "base")
@@ -131,3 +133,34 @@ def test_the_main_job_tells_and_writes_it(config: Config) -> None:
     (start,) = (i for i, line in enumerate(said) if line.startswith("yours | shipped"))
     assert said[start + 1].startswith("  CAL: HQ ") and said[start + 1].endswith("; same bits")
     assert any("compared.csv" in line for line in said)
+
+
+def test_shipping_copies_what_readers_need(config: Config, tmp_path: Path) -> None:
+    target = tmp_path / "reference" / "smoke"
+    (target / "old").mkdir(parents=True)
+    shipped.write_comparison(config, read_results(config))
+    paths = shipped.ship(config, target)
+    assert {path.name for path in paths} == {
+        RunFolder.of(with_overrides(config, {"row": row})).path.name for row in ROWS
+    }
+    assert not (target / "old").exists() and not list(target.rglob("compared.csv"))
+    base, own = (run_of(config, "base", "mine"), RunFolder(target / "runs"))
+    copy = RunFolder(own.path / base.path.name)
+    files = {file.name for file in copy.path.iterdir()}
+    assert files == {*shipped.SMALL, "weights-last.safetensors", "features.safetensors"}
+    cal = own.path / run_of(config, "cal", "mine").path.name
+    assert {file.name for file in cal.iterdir()} == set(shipped.SMALL)
+    assert set(copy.features()) == set(shipped.SHIPPED_FEATURES)
+    weights, half = (load_network(folder).state_dict() for folder in (base, copy))
+    assert all(half[k].dtype == v.dtype for k, v in weights.items())
+    near = {"rtol": 1e-3, "atol": 1e-4}
+    assert all(torch.allclose(half[k].float(), v.float(), **near) for k, v in weights.items())
+
+
+def test_an_unfinished_run_is_not_shipped(config: Config, tmp_path: Path) -> None:
+    (run_of(config, "base", "mine").path / "metrics.json").unlink()
+    kept = tmp_path / "reference"
+    kept.mkdir()
+    with pytest.raises(RlqkitError, match="is not finished"):
+        shipped.ship(config, kept)
+    assert kept.is_dir()
