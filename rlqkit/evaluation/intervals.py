@@ -143,6 +143,56 @@ def clustered_interval(
     return Interval(float(scores.mean()), float(low), float(high), len(sums), len(scores))
 
 
+def p_value(
+    per_query: pd.DataFrame, reference: pd.DataFrame, measure: str = "rank1", draws: int = 10_000,
+    seed: int = 0,
+) -> float:  # fmt: skip
+    """Two-sided p of "no difference": how often people drawn again turn the difference's sign.
+
+    Args:
+        per_query, reference: queries of one condition and two models, as in `clustered_interval`.
+        measure: as there.
+        draws: bootstrap samples; no p is below 2 / draws.
+        seed: of the resampling.
+
+    Raises:
+        RlqkitError: as `clustered_interval`.
+    """
+    scores = query_scores(per_query, measure) - query_scores(reference, measure)
+    by_identity = scores.groupby(level="identity")
+    sums, counts = by_identity.sum().to_numpy(), by_identity.count().to_numpy()
+    means = _resampled_means(sums, counts, draws, seed)
+    tail = min((means <= 0).mean(), (means >= 0).mean())
+    return float(min(1.0, max(2 * tail, 2 / draws)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for being several (Holm, 1979), in the order given, 0..1.
+
+    The smallest is multiplied by their number, the next by one less, and so on; none becomes
+    smaller than one before it.
+    """
+    order = np.argsort(p_values, kind="stable")
+    corrected, highest = np.empty(len(p_values)), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return [float(value) for value in corrected]
+
+
+def smallest_difference(interval: Interval, level: float = 0.95, power: float = 0.8) -> float:
+    """The smallest true difference that such a test would tell from 0 with the given power, 0..1.
+
+    Args:
+        interval: of a paired difference, from as many people and seeds as are meant.
+        level: of the interval.
+        power: how often it is to be told.
+    """
+    normal = stats.norm
+    error = (interval.high - interval.low) / (2 * normal.ppf((1 + level) / 2))
+    return float((normal.ppf((1 + level) / 2) + normal.ppf(power)) * error)
+
+
 def over_seeds(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Student's t interval of the mean over training seeds; NaN, NaN with fewer than two."""
     if len(values) < 2:
