@@ -1,16 +1,28 @@
 # make reproduce [PROFILE=quick]   train, evaluate, run the notebooks, write results/
 # make test | lint | lab | clean
+# make install CPU=1               without CUDA, for machines without a GPU
 # Needs Python 3.11 or newer, make and git; the first target that runs installs into .venv.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 PROFILE ?= quick
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+# Extras of pyproject.toml to install too, such as label.
+EXTRAS ?=
+# Where torch's CPU build comes from; PyTorch's own index.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 VENV := .venv
+# 1 = no CUDA. Remembered by the environment, so that it needs saying only once.
+CPU ?= $(shell cat $(VENV)/.cpu 2>/dev/null)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+comma := ,
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
+# The lock as constraints: versions as locked, but only what is needed, which is CUDA only if torch
+# asks for it. Its CPU build doesn't.
+PIP_NEEDED := $(PIP) -c requirements.lock
+TORCH := $(shell sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2/p' requirements.lock)
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce test lint lab clean
@@ -22,6 +34,7 @@ help:
 	@echo "make lint        ruff and mypy"
 	@echo "make lab         JupyterLab on notebooks/"
 	@echo "make install     only make .venv and install the exact versions of requirements.lock"
+	@echo "make install CPU=1   without CUDA, for machines without a GPU (docs: README, Installation)"
 	@echo "make clean       remove caches and build leftovers (.venv and results/ stay)"
 
 install: $(STAMP)
@@ -32,10 +45,22 @@ $(STAMP): requirements.lock pyproject.toml
 		echo "rlqkit needs Python 3.11 or newer, and $(PYTHON) is not:" \
 			"install it, or say which to use, as in 'make PYTHON=/path/to/python3.11'" >&2; \
 		exit 1; }
+ifeq ($(CPU),1)
+	@echo "Installing into $(VENV), without CUDA (some minutes)"
+	$(PYTHON) -m venv $(VENV)
+	@echo 1 >$(VENV)/.cpu
+	$(PIP) --index-url $(TORCH_INDEX) --no-deps $(TORCH)
+	$(PIP_NEEDED) setuptools
+	$(PIP_NEEDED) --no-build-isolation -e '.[dev$(if $(EXTRAS),$(comma)$(EXTRAS))]'
+else
 	@echo "Installing into $(VENV) (about 7 GB on Linux, where torch brings CUDA; some minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation -e .
+ifneq ($(EXTRAS),)
+	$(PIP_NEEDED) --no-build-isolation -e '.[$(EXTRAS)]'
+endif
+endif
 	@touch $@
 
 reproduce: $(STAMP)

@@ -33,7 +33,8 @@ from rlqkit.data.imageset import ImageSet
 from rlqkit.data.labelling.models import ClothesParser, Origin, PoseEstimator
 from rlqkit.data.labels.masks import KINDS
 from rlqkit.data.labels.parsers import pascal_colour
-from rlqkit.data.labels.tables import PROVENANCE, TRAINING, pose_files
+from rlqkit.data.labels.provenance import PROVENANCE, provenance
+from rlqkit.data.labels.tables import TRAINING, pose_files
 from rlqkit.data.published.layouts import Layout
 from rlqkit.data.published.load import LAYOUTS, labels_folder, load_published
 from rlqkit.data.registry import default_root, names
@@ -172,21 +173,6 @@ def write_masks(
             for (file, _), labels in zip(rows, clothes(images), strict=True):
                 write_bytes(file, _encoded(labels))
     say(f"masks: wrote {len(todo)} of {len(places)} in {folder}")
-
-
-def provenance(folder: Path) -> dict[str, dict[str, Any]]:
-    """What `labelled.json` says of a labels folder: file or folder -> model, revision, ...
-
-    Raises:
-        RlqkitError: it can't be read.
-    """
-    file = folder / PROVENANCE
-    if not file.is_file():
-        return {}
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise RlqkitError(f"{file} can't be read ({error}): restore or delete it") from None
 
 
 # --------------------------------------------------------------------------------------- pieces

@@ -87,7 +87,7 @@ class PoseEstimator:
         """(n, 17, 3): x, y in pixels of each image, confidence; zeros for a joint nobody found."""
         boxes = [[[0.0, 0.0, image.shape[1], image.shape[0]]] for image in images]
         given = self.processor(
-            list(images), boxes=boxes, return_tensors="pt", input_data_format="channels_last"
+            _owned(images), boxes=boxes, return_tensors="pt", input_data_format="channels_last"
         )
         pixels = given["pixel_values"].to(self.device, torch.float32)
         extra = {}
@@ -114,7 +114,9 @@ class ClothesParser:
 
     def __call__(self, images: Sequence[Image]) -> list[NDArray[np.uint8]]:
         """(H, W) labels of each image, at its own size."""
-        given = self.processor(list(images), return_tensors="pt", input_data_format="channels_last")
+        given = self.processor(
+            _owned(images), return_tensors="pt", input_data_format="channels_last"
+        )
         with torch.inference_mode():
             outputs = self.network(given["pixel_values"].to(self.device, torch.float32))
         sizes = [image.shape[:2] for image in images]
@@ -292,6 +294,11 @@ def _device(name: str) -> torch.device:
             f"device {name} can't be used ({one_line(error)[:120]}): use auto, cpu, cuda or mps"
         ) from None
     return device
+
+
+def _owned(images: Sequence[Image]) -> list[Image]:
+    """Copies that may be written to, as torch wants arrays that it shares."""
+    return [np.array(image) for image in images]
 
 
 def _joints_of(person: dict[str, torch.Tensor]) -> NDArray[np.float64]:

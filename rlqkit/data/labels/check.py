@@ -19,6 +19,7 @@ from rlqkit.data.images import SHIRT, TROUSERS, mask_is_smeared, read_mask
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.labels.masks import KINDS, PARSERS, READERS, parsed_labels
 from rlqkit.data.labels.parsers import described, label_use, suspicion
+from rlqkit.data.labels.provenance import provenance
 from rlqkit.data.labels.tables import TRAINING, files_read, masks_folder, names_read
 from rlqkit.data.published.layouts import Layout
 from rlqkit.errors import RlqkitError
@@ -40,6 +41,7 @@ def check_labels(benchmark: Benchmark, layout: Layout) -> Iterator[Finding]:
             yield from _check_masks(split, images)
             yield from _check_joints(split, images)
             done |= set(images.table["file"])
+    yield from _estimated(benchmark.labels)
     yield from _unread(benchmark, layout)
 
 
@@ -138,6 +140,13 @@ def _check_joints(split: str, images: ImageSet) -> Iterator[Finding]:
 
 
 # ------------------------------------------------------------------------------------- files
+
+
+def _estimated(folder: Path | None) -> Iterator[Finding]:
+    """Labels that a model made, and which one did: they are no annotations."""
+    for what, told in (provenance(folder) if folder else {}).items():
+        by = f"{told.get('model')} ({told.get('revision')}), {told.get('date')}"
+        yield finding("labels by an estimator", what, by, "estimated, not annotated")
 
 
 def _unread(benchmark: Benchmark, layout: Layout) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from rlqkit.data.imageset import UNKNOWN, Benchmark, ImageSet
 from rlqkit.data.labels.keypoints import read_keypoints
 from rlqkit.data.labels.masks import KINDS, find_masks
 from rlqkit.data.labels.naming import Names, match, names_of
+from rlqkit.data.labels.provenance import PROVENANCE
 from rlqkit.data.labels.text import numbers, read_table, read_text, separator_of
 from rlqkit.data.published.layouts import Layout
 from rlqkit.errors import RlqkitError
@@ -33,8 +34,6 @@ FAULTY_FILES = (
     "trousers_faulty.csv",
 )  # fmt: skip
 KEYPOINT_FILES = ("keypoints.csv", "keypoints.json")
-PROVENANCE = "labelled.json"
-"""Which model made which of the labels, written by `rlqkit data label`."""
 TRAINING = ("train", "external")
 """Splits that train. In a published gender file they are of category "train", others of theirs."""
 _COLUMN = re.compile(r"[RN]_(LA|LAC|A)_\d+")
