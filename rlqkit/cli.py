@@ -304,6 +304,44 @@ def import_weights(file: Path, dataset: str, changes: Sequence[str], results: st
     click.echo(f"run folder: {folder.path}; measure it with rlqkit evaluate {folder.path}")
 
 
+@cli.command()
+@click.argument("run_folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="The page (default: results/<profile>/explorer.html).")  # fmt: skip
+@click.option("--images", type=int, help="Most images shown, of whole people (default: 240).")
+@click.option("--photos/--no-photos", default=True, help="Thumbnails of the images in the page.")
+def explore(
+    run_folders: Sequence[Path], output: Path | None, images: int | None, photos: bool
+) -> None:
+    """Make one page of maps in which the features of RUN_FOLDERS can be explored side by side.
+
+    Takes trained runs and imported weights of one data set. The page needs no network. With
+    photographs of real people in it, it is as private as the data set: see docs/explorer.md.
+    """
+    from rlqkit.report.explorer import page
+    from rlqkit.runs.folder import RunFolder, profile_folder
+
+    folders = [RunFolder(folder) for folder in run_folders]
+    file = output or profile_folder(folders[0].config()) / "explorer.html"
+    page.write_explorer(folders, file, page.MOST_IMAGES if images is None else images, photos)
+    click.echo(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB); open it in a browser")
+
+
+@cli.command()
+@_configured
+def site(
+    profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None
+) -> None:
+    """Write the executed notebooks as a static site, results/<profile>/site/index.html.
+
+    Notebooks without an up-to-date executed copy are executed first. The pages need no network.
+    """
+    config = _config(profile, config_file, changes, results)
+    from rlqkit.report.site import write_site  # imports torch
+
+    click.echo(f"wrote {write_site(config, click.echo)}")
+
+
 @cli.command("export-backbone")
 @click.argument("run_folder", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
