@@ -6,18 +6,21 @@ import dis
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
 from rlqkit.config import Config, given_overrides, load_profile, with_overrides
 from rlqkit.errors import RlqkitError, one_line
-from rlqkit.report.comparison import how_to_train
-from rlqkit.report.style import use_style
+from rlqkit.method.rows import find_row
+from rlqkit.report.comparison import has_figures, how_to_train
+from rlqkit.report.style import is_synthetic, use_style
 from rlqkit.runs.device import use_threads
 from rlqkit.runs.environment import environment
 from rlqkit.runs.folder import RunFolder, profile_folder
 from rlqkit.runs.plan import teacher_config
+
+Needed = Literal["weights", "features"]
 
 
 def start(
@@ -32,7 +35,8 @@ def start(
         overrides: dotted configuration keys, or JSON of them, as ``papermill -p`` hands it on.
 
     Raises:
-        RlqkitError: unknown profile or key, impossible value, overrides that are no dict.
+        RlqkitError: unknown profile or key, impossible value, overrides that are no dict; a data
+            set that isn't there.
     """
     changes = {"runtime.results": results, "seed": seed, **given_overrides(overrides)}
     config = load_profile(profile, changes)
@@ -41,42 +45,62 @@ def start(
     versions = environment()["versions"]
     print(", ".join(f"{name} {versions[name]}" for name in ("rlqkit", "torch", "timm", "numpy")))
     print(f"profile {profile}, seed {seed}, images {config.data.height} x {config.data.width}")
-    if config.data.dataset.startswith("wardrobe"):
+    if is_synthetic(config.data):
         print("SYNTHETIC data: rendered people. No figure here is a result on a real benchmark.")
     if profile != "paper":
         print(f"Settings of the {profile} profile, not the paper's; see rlqkit/profiles.")
     return config
 
 
-def finished_run(config: Config, row: str, seed: int | None = None) -> RunFolder:
-    """The finished run of a row.
+def finished_run(
+    config: Config, row: str, seed: int | None = None, needs: Sequence[Needed] = ()
+) -> RunFolder:
+    """The finished run of a row: the reader's own, or the one that came with the kit.
+
+    Nothing trains behind a reader's back. Where a shipped run stands in, a line says so.
+
+    Args:
+        config: everything but row and seed, which must fit exactly.
+        row: name.
+        seed: training seed; None = the configuration's.
+        needs: what the caller reads beside the figures, of which shipped runs bring only some.
 
     Raises:
-        RlqkitError: it isn't there; the message names the command that makes it. Nothing trains
-            behind a reader's back.
+        RlqkitError: there is neither, or the shipped one lacks what is needed; the message names
+            the command that makes it.
     """
     changes = {"row": row, "seed": config.seed if seed is None else seed}
     wanted = with_overrides(config, changes)
-    folder = RunFolder.of(wanted)
-    if not folder.finished:
+    return _own_or_shipped(wanted, how_to_train(wanted, row), needs)
+
+
+def teacher_run(config: Config, needs: Sequence[Needed] = ()) -> RunFolder:
+    """The finished run of the teacher of a configuration; as :func:`finished_run`."""
+    return _own_or_shipped(teacher_config(config), how_to_train(config, "tad"), needs)
+
+
+def _own_or_shipped(wanted: Config, command: str, needs: Sequence[Needed]) -> RunFolder:
+    own, shipped = RunFolder.of(wanted), RunFolder.shipped(wanted)
+    if own.finished:
+        return own
+    title = f"{find_row(wanted.row).title}, seed {wanted.seed}"
+    whole = f"or the whole profile with: rlqkit reproduce --profile {wanted.profile}"
+    if not has_figures(shipped):
         raise RlqkitError(
-            f"{folder.path} is not finished; {how_to_train(wanted, row)}, or the whole profile "
-            f"with: rlqkit reproduce --profile {config.profile}"
+            f"{title}: {own.path} is not finished, and no such run is shipped; {command}, {whole}"
         )
-    return folder
-
-
-def teacher_run(config: Config) -> RunFolder:
-    """The finished run of the teacher of a configuration; raises as :func:`finished_run`."""
-    teacher = teacher_config(config)
-    folder = RunFolder.of(teacher)
-    if not folder.finished:
-        raise RlqkitError(f"the teacher isn't trained; {how_to_train(config, 'tad')}")
-    return folder
+    lacking = [kind for kind in needs if not any(shipped.path.glob(f"{kind}*.safetensors"))]
+    if lacking:
+        raise RlqkitError(
+            f"{title}: {own.path} is not finished, and the shipped run has no "
+            f"{' and no '.join(lacking)}; {command}, {whole}"
+        )
+    print(f"{title}: you have no run of it, so the shipped one is shown ({shipped.path.name})")
+    return shipped
 
 
 def runs_or_imported(
-    config: Config, rows: Sequence[str], imported: str = ""
+    config: Config, rows: Sequence[str], imported: str = "", needs: Sequence[Needed] = ()
 ) -> dict[str, RunFolder]:
     """Row → finished run of each row, or the one imported run alone.
 
@@ -84,12 +108,13 @@ def runs_or_imported(
         config: whose runs.
         rows: names of rows.
         imported: run folder of the authors' weights; empty = look at this kit's own runs.
+        needs: as in :func:`finished_run`.
 
     Raises:
         RlqkitError: the imported run has not been measured yet, or is of another data set.
     """
     if not imported:
-        return {row: finished_run(config, row) for row in rows}
+        return {row: finished_run(config, row, needs=needs) for row in rows}
     folder = RunFolder(Path(imported))
     own = folder.config()
     if not folder.finished:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from rlqkit.config import Config
+from rlqkit.config import Config, DataConfig
+from rlqkit.data import registry
 from rlqkit.evaluation.intervals import CONDITIONS
 from rlqkit.method.degradations import KINDS
 
@@ -45,8 +49,23 @@ ROW_STYLES = {
 def sign(figure: Figure, config: Config) -> Figure:
     """Writes data set, profile and size under a figure, and that the data are synthetic."""
     data = config.data
-    kind = " (synthetic)" if data.dataset.startswith("wardrobe") else ""
+    kind = " (synthetic)" if is_synthetic(data) else ""
     text = f"{data.dataset}{kind}, profile {config.profile}, {data.height} x {data.width}"
     place = figure.subfigs[-1] if figure.subfigs else figure
     place.supxlabel(text, fontsize=7.5, color=GREY, x=0.995, ha="right")
     return figure
+
+
+def is_synthetic(data: DataConfig) -> bool:
+    """Whether the target's images are rendered, as the data set itself says, whatever its name.
+
+    Raises:
+        RlqkitError: the data set isn't there, or is broken.
+    """
+    return registry.is_rendered(data.dataset) or _flag(data.dataset, data.root, data.labels)
+
+
+@cache
+def _flag(name: str, root: str, labels: str) -> bool:
+    folder, label_files = (Path(place) if place else None for place in (root, labels))
+    return registry.load(name, folder, labels=label_files, tolerant=True).synthetic
