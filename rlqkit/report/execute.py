@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +16,12 @@ from rlqkit.config import Config, flatten, load_profile, to_dict
 from rlqkit.errors import RlqkitError
 from rlqkit.files import use_writable_caches
 from rlqkit.progress import Say, minutes
+from rlqkit.report.page import NOTEBOOKS, page_of
 from rlqkit.report.solutions import paste_solutions, solutions_file
 from rlqkit.runs.folder import profile_folder
+from rlqkit.runs.workers import workers
 
 Exercises = Literal["solved", "tried", "blank"]
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def execute_notebooks(
@@ -58,9 +58,8 @@ def execute_notebooks(
         "results": str(Path(config.runtime.results).resolve()),
         "overrides": _differences(config),
     }
-    context = multiprocessing.get_context("spawn")
     failures: list[str] = []
-    with ProcessPoolExecutor(config.runtime.jobs, mp_context=context) as pool:
+    with workers(config.runtime.jobs) as pool:
         futures = {
             pool.submit(_execute_notebook, str(source), notebook, str(target), parameters): source
             for source, notebook in prepared.items()
@@ -90,8 +89,6 @@ def _prepare(source: Path, exercises: Exercises) -> str:
 def _execute_notebook(source: str, notebook: str, target: str, parameters: dict[str, Any]) -> float:
     import papermill
     from papermill.exceptions import PapermillExecutionError
-
-    from rlqkit.report.page import page_of
 
     started = time.perf_counter()
     output = Path(target) / Path(source).name

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import mimetypes
 import re
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -15,17 +17,49 @@ from matplotlib.mathtext import MathTextParser
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
+from rlqkit.report.solutions import MARK
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+"""Where notebooks lie, and so what the pictures in their text are relative to."""
 PIECES = re.compile(
     r"(?P<code>```.*?```|(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
     r"|\$\$(?P<display>.+?)\$\$|(?<![\\$])\$(?P<inline>[^$\n]+)\$",
     re.DOTALL,
 )
 """Code, which is left alone, and formulas between dollars."""
-SCRIPTS = ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs")
-TEMPLATE = "{% extends 'lab/index.html.j2' %}" + "".join(
-    f"{{% block {name} %}}{{% endblock %}}" for name in SCRIPTS
+SCRIPTS = ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs", "jupyter_widgets")
+TEMPLATE = (
+    "{% extends 'lab/index.html.j2' %}"
+    + "".join(f"{{% block {name} %}}{{% endblock %}}" for name in SCRIPTS)
+    + """
+{% block html_head_css %}<style>{{ resources.look }}</style>{% endblock %}
+{% block body_header %}{{ super() }}{{ resources.bar }}{% endblock %}
+{% block body_footer %}{{ resources.bar }}{{ super() }}{% endblock %}
+{% block input_group %}
+{%- set first = cell.source.split('\\n')[0] -%}
+{%- if first.endswith(resources.mark) -%}
+<details class="solution"><summary>{{ first[2:-(resources.mark|length)] }}: a solution</summary>
+{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{% endblock %}"""
 )
-"""nbconvert's page without the scripts that it would fetch when it is opened."""
+"""nbconvert's page without the scripts that it would fetch when it is opened, solutions folded."""
+STYLE = """
+main { max-width: 62rem; margin: 0 auto; }
+nav.bar { display: flex; justify-content: space-between; gap: 1rem; padding: .6rem 1rem;
+  font-family: system-ui, sans-serif; font-size: .9rem; border-bottom: 1px solid #d9d9d9; }
+nav.bar a { color: #1a5fb4; text-decoration: none; }
+nav.bar a:hover { text-decoration: underline; }
+nav.bar span { flex: 1; } nav.bar span:nth-child(2) { text-align: center; }
+nav.bar span:last-child { text-align: right; }
+details { margin: .4rem 0; } summary { cursor: pointer; }
+details.solution { padding-left: 4.5rem; font-family: system-ui, sans-serif; font-size: .9rem; }
+details.solution .jp-InputPrompt { display: none; }
+p.data { padding: .3rem 1rem; background: #fff3cd; font-family: system-ui, sans-serif; margin: 0;
+  font-size: .85rem; }
+"""
+PICTURE = re.compile(r'(?P<before><img\b[^>]*?\bsrc=")(?![a-z]+:)(?P<file>[^"]+)"')
+"""A picture in a notebook's text that lies in a file."""
 SIZED = re.compile(r"\\[bB]igg?[lr]?(?![a-zA-Z])")
 """Commands for larger brackets, which Matplotlib lacks; brackets keep their usual size."""
 POINTS = 12.0
@@ -36,17 +70,35 @@ LOOK: Any = {
 """The last makes the same formula the same bytes."""
 
 
-def page_of(notebook: NotebookNode) -> str:
+def page_of(notebook: NotebookNode, title: str = "Notebook", bar: str = "") -> str:
     """The notebook as HTML, in one piece.
 
     Args:
         notebook: executed, nbformat 4; it is not changed.
+        title: of the browser's tab.
+        bar: HTML for the top and the bottom of the page.
     """
     copy = NotebookNode(notebook, cells=[_with_drawn_formulas(cell) for cell in notebook.cells])
     loader = DictLoader({"offline.html.j2": TEMPLATE})
     exporter = HTMLExporter(template_file="offline.html.j2", extra_loaders=[loader])
-    page: str = exporter.from_notebook_node(copy)[0]
-    return page
+    page: str = exporter.from_notebook_node(
+        copy,
+        resources={
+            "metadata": {"name": title},
+            "look": STYLE, "bar": bar, "mark": MARK,
+        },
+    )[0]  # fmt: skip
+    return PICTURE.sub(_with_its_bytes, page)
+
+
+def _with_its_bytes(found: re.Match[str]) -> str:
+    """A picture of the clone becomes part of the page; nbconvert's own way breaks <details>."""
+    file = NOTEBOOKS / found["file"]
+    kind, _ = mimetypes.guess_type(file)
+    if not file.is_file() or kind is None:
+        return found[0]
+    data = base64.b64encode(file.read_bytes()).decode("ascii")
+    return f'{found["before"]}data:{kind};base64,{data}"'
 
 
 def _with_drawn_formulas(cell: NotebookNode) -> NotebookNode:

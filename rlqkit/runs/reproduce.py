@@ -7,12 +7,9 @@ ones resumed, so the command can be repeated at any time.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +21,10 @@ from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.protocol import headline_name
 from rlqkit.method.rows import find_row
 from rlqkit.progress import Say, minutes
-from rlqkit.runs.device import precision_in_force, visible_gpus
+from rlqkit.runs.device import precision_in_force
 from rlqkit.runs.experiment import train_and_evaluate
 from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.workers import workers
 
 
 def train_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFolder]:
@@ -46,14 +44,8 @@ def train_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFo
     say(f"{len(todo)} runs to do, {jobs} side by side")
     for config in todo:
         precision_in_force(config)  # found out here, undisturbed, for all workers
-    context = multiprocessing.get_context("spawn")
-    numbers = context.Queue()
-    for number in range(jobs):
-        numbers.put(number)
     failures: list[str] = []
-    with ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_start_worker, initargs=(numbers,)
-    ) as pool:
+    with workers(jobs) as pool:
         futures = {pool.submit(_run_in_worker, to_dict(c)): c for c in independent}
         if _teachers_are_there(futures):
             futures |= {pool.submit(_run_in_worker, to_dict(c)): c for c in dependent}
@@ -77,26 +69,6 @@ def check_data(config: Config, say: Say) -> None:
         benchmark = registry.load(name, Path(root) if root else None, verify=shipped)
         images = sum(len(images) for images in benchmark.sets.values())
         say(f"data set {name}: {images} images" + ", checksums agree" * shipped)
-
-
-def _start_worker(numbers: Any) -> None:
-    """Gives a worker its own line for progress bars and its own GPU, where there are some.
-
-    It ends when its parent is gone.
-    """
-    number = numbers.get()
-    os.environ["RLQKIT_BAR"] = str(number)
-    gpus = visible_gpus()
-    if gpus:  # before anything in this process has touched CUDA
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-
-
-def _die_with(parent: int) -> None:
-    """A killed command must not leave trainings behind that its repetition would meet."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def _run_in_worker(values: dict[str, Any]) -> float:

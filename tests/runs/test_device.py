@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from rlqkit.method.network import Heads, Network
 from rlqkit.method.rows import ROWS
 from rlqkit.method.steps import CAP_TERMS, TAD_TERMS, StepRules, Student, cap_step, tad_step
 from rlqkit.method.training import PlannedPhase, Training
-from rlqkit.runs import checkpoint, device, reproduce
+from rlqkit.runs import checkpoint, device, workers
 from rlqkit.runs.dry_run import describe_plan
 from rlqkit.runs.experiment import prepare, resolve
 from rlqkit.runs.folder import RunFolder
@@ -180,7 +181,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     monkeypatch.setattr(device, "time_trial", lambda precision: next(answers))
     found = [device.fastest_on_this_processor() for _ in range(2)]
     assert found == ["bf16-mixed", "bf16-mixed"]
-    assert reproduce.os.environ[device.FOUND] == "bf16-mixed"
+    assert os.environ[device.FOUND] == "bf16-mixed"
 
 
 def test_processes_that_train_together_make_no_trials(
@@ -261,11 +262,11 @@ def gpus(monkeypatch: pytest.MonkeyPatch, count: int, given: str | None) -> None
 def test_each_worker_has_a_gpu_of_its_own(
     monkeypatch: pytest.MonkeyPatch, count: int, given: str | None, number: int, gets: str | None
 ) -> None:
-    monkeypatch.setattr(reproduce.threading, "Thread", lambda **_: SimpleNamespace(start=int))
+    monkeypatch.setattr(workers.threading, "Thread", lambda **_: SimpleNamespace(start=int))
     monkeypatch.setenv("RLQKIT_BAR", "")
     gpus(monkeypatch, count, given)
-    reproduce._start_worker(SimpleNamespace(get=lambda: number))
-    assert reproduce.os.environ.get("CUDA_VISIBLE_DEVICES") == gets
+    workers.start_worker(SimpleNamespace(get=lambda: number))
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == gets
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 

@@ -1,0 +1,114 @@
+"""Notebooks in several jobs: each worker, and so each kernel, has a GPU of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import papermill
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, writes
+
+from rlqkit.config import load_profile
+from rlqkit.errors import RlqkitError
+from rlqkit.report import execute
+from rlqkit.report.execute import execute_notebooks
+from rlqkit.runs import workers
+
+
+class WorkersInOneProcess:
+    """Stands in for the pool: tasks go round the workers, each with its own environment."""
+
+    def __init__(
+        self, jobs: int, mp_context: Any, initializer: Callable[..., None], initargs: tuple[Any]
+    ) -> None:
+        self.environments: list[dict[str, str]] = []
+        before = dict(os.environ)
+        for _ in range(jobs):
+            initializer(*initargs)
+            self.environments.append(dict(os.environ))
+            os.environ.clear()
+            os.environ.update(before)
+        self.tasks = 0
+
+    def __enter__(self) -> WorkersInOneProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def submit(self, task: Callable[..., float], *arguments: Any) -> Future[float]:
+        before = dict(os.environ)
+        os.environ.update(self.environments[self.tasks % len(self.environments)])
+        self.tasks += 1
+        future: Future[float] = Future()
+        try:
+            future.set_result(task(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        os.environ.clear()
+        os.environ.update(before)
+        return future
+
+
+@pytest.fixture
+def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three notebooks, two of them with nothing but a title."""
+    folder = tmp_path / "kit" / "notebooks"
+    (folder / "solutions").mkdir(parents=True)
+    for name in ("00_one", "01_two", "02_three"):
+        source = new_notebook(cells=[new_markdown_cell(f"# {name}")])
+        (folder / f"{name}.ipynb").write_text(writes(source), encoding="utf-8")
+    monkeypatch.setattr(execute, "NOTEBOOKS", folder)
+    return folder
+
+
+@pytest.fixture
+def gpu_of(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+    """First title of each executed notebook → the GPU that its kernel would have inherited."""
+    seen: dict[str, str | None] = {}
+
+    def pretend(notebook: Any, output: str, *_: Any, **__: Any) -> None:
+        seen[Path(output).stem] = os.environ.get("CUDA_VISIBLE_DEVICES")
+        Path(output).write_text(writes(notebook), encoding="utf-8")
+
+    monkeypatch.setattr(papermill, "execute_notebook", pretend)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", WorkersInOneProcess)
+    monkeypatch.setattr(threading, "Thread", lambda **_: type("Still", (), {"start": int})())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("gpus", "jobs", "seen"),
+    [(2, 2, ["0", "1", "0"]), (2, 1, ["0", "0", "0"]), (0, 2, [None, None, None])],
+)
+def test_each_kernel_has_a_gpu_of_its_own(
+    notebooks: Path, gpu_of: dict[str, str | None], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, gpus: int, jobs: int, seen: list[str | None],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    config = load_profile("smoke", {"runtime.jobs": jobs, "runtime.results": str(tmp_path)})
+    execute_notebooks(config, lambda line: None)
+    assert gpu_of == dict(zip(("00_one", "01_two", "02_three"), seen, strict=True))
+
+
+def test_solutions_that_do_not_fit_stop_before_anything_is_executed(
+    notebooks: Path, gpu_of: dict[str, str | None], tmp_path: Path
+) -> None:
+    cells = [
+        new_code_cell("# Exercise 1.1\nanswer = ...", metadata={"tags": ["exercise"]}),
+        new_code_cell("check_answer(...)", metadata={"tags": ["check"]}),
+    ]
+    file = notebooks / "01_two.ipynb"
+    file.write_text(writes(new_notebook(cells=cells)), encoding="utf-8")
+    config = load_profile("smoke", {"runtime.jobs": 1, "runtime.results": str(tmp_path)})
+    with pytest.raises(RlqkitError, match="01_two.py is missing"):
+        execute_notebooks(config, lambda line: None)
+    assert gpu_of == {}
+    execute_notebooks(config, lambda line: None, exercises="blank")
+    assert len(gpu_of) == 3
