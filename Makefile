@@ -1,4 +1,5 @@
 # make reproduce [PROFILE=quick]   train, evaluate, run the notebooks, write results/
+# make site [PROFILE=quick]        the executed notebooks as a static site
 # make test | lint | lab | clean
 # make install CPU=1               without CUDA, for machines without a GPU
 # Needs Python 3.11 or newer, make and git; the first target that runs installs into .venv.
@@ -25,14 +26,16 @@ PIP_NEEDED := $(PIP) -c requirements.lock
 TORCH := $(shell sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2/p' requirements.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test lint lab clean
+.PHONY: help install reproduce site test lint lab clean
 
 help:
 	@echo "make reproduce [PROFILE=smoke|quick|laptop|paper]"
 	@echo "                 train every row, evaluate, run the notebooks; look in results/<profile>/"
+	@echo "make site [PROFILE=...]"
+	@echo "                 the executed notebooks as pages: results/<profile>/site/index.html"
 	@echo "make test        the tests"
 	@echo "make lint        ruff and mypy"
-	@echo "make lab         JupyterLab on notebooks/"
+	@echo "make lab         JupyterLab, opened on the notebooks' reading order"
 	@echo "make install     only make .venv and install the exact versions of requirements.lock"
 	@echo "make install CPU=1   without CUDA, for machines without a GPU (docs: README, Installation)"
 	@echo "make clean       remove caches and build leftovers (.venv and results/ stay)"
@@ -66,6 +69,9 @@ endif
 reproduce: $(STAMP)
 	$(BIN)/python -m rlqkit reproduce --profile $(PROFILE)
 
+site: $(STAMP)
+	$(BIN)/python -m rlqkit site --profile $(PROFILE)
+
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
@@ -75,7 +81,7 @@ lint: $(STAMP)
 	$(BIN)/python -m mypy rlqkit/
 
 lab: $(STAMP)
-	$(BIN)/python -m jupyterlab $(LAB_ARGS) notebooks
+	$(BIN)/python -m jupyterlab $(LAB_ARGS) notebooks/index.ipynb
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
