@@ -180,7 +180,9 @@ def plan(
     changes = [*changes, *([f"data.dataset={dataset}"] if dataset else [])]
     config = _config(profile, config_file, changes, results)
     if as_json:
-        _print_jobs(config, device, throughput or 0.0)
+        from rlqkit.runs.jobs import job_plan
+
+        click.echo(json.dumps(job_plan(config, device, throughput or 0.0), indent=1))
         return
     click.echo(
         f"{config.profile}, {config.data.dataset}: counting images, steps and arithmetic ..."
@@ -199,15 +201,6 @@ def plan(
         failed = rehearsal.dry_run(runs, click.echo)
         if failed:
             raise RlqkitError(f"{failed} kinds of run can't start; mend what stands behind FAILED")
-
-
-def _print_jobs(config: Any, device: Any, throughput: float) -> None:
-    """The plan for a scheduler, with what comes after the runs; claims are the paper's alone."""
-    from rlqkit.main_job import notebook_names
-    from rlqkit.runs.jobs import job_plan
-
-    after = {"claims": config.profile == "paper", "notebooks": notebook_names()}
-    click.echo(json.dumps(job_plan(config, device, throughput) | after, indent=1))
 
 
 @cli.command()

@@ -8,10 +8,11 @@ from pathlib import Path
 from rlqkit.config import Config
 from rlqkit.errors import RlqkitError
 from rlqkit.progress import Say, minutes
-from rlqkit.report.execute import NOTEBOOKS, execute_notebooks
+from rlqkit.report.execute import execute_notebooks
 from rlqkit.report.shipped import write_comparison
 from rlqkit.report.tables import read_results, write_tables
 from rlqkit.runs.folder import profile_folder
+from rlqkit.runs.jobs import notebook_names
 from rlqkit.runs.plan import planned_runs, settings_lines
 from rlqkit.runs.reproduce import check_data, train_all
 
@@ -64,11 +65,6 @@ def reproduce_part(config: Config, part: str, say: Say = print) -> None:
     else:
         known = ", ".join(["data", "tables", "notebooks", *notebook_names()])
         raise RlqkitError(f'there is no part "{part}"; give one of {known}')
-
-
-def notebook_names() -> list[str]:
-    """Names of the numbered notebooks, without suffix."""
-    return [source.stem for source in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
 
 
 def check(config: Config, say: Say) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from rlqkit.config import Config
@@ -22,12 +23,15 @@ from rlqkit.runs.space import GPU_ALLOWANCE, space_of
 Device = Literal["gpu", "cpu"]
 MARGIN = 2.0
 """Time asked for, in estimates; a run that needs more goes on from its checkpoint in a new job."""
-START_MINUTES = 10.0
+START_MINUTES = 30.0
 """Added for starting, reading the data set and evaluating."""
 MEGABYTE = 1e6
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
-def job_plan(config: Config, device: Device | None = None, throughput: float = 0.0) -> Any:
+def job_plan(
+    config: Config, device: Device | None = None, throughput: float = 0.0
+) -> dict[str, Any]:
     """What a scheduler has to know, as plain values.
 
     Args:
@@ -37,7 +41,8 @@ def job_plan(config: Config, device: Device | None = None, throughput: float = 0
 
     Returns:
         ``folder`` (the profile's results), ``device``, ``datasets`` (what is checked first),
-        ``runs``: see :func:`job_of`, teacher first.
+        ``runs``: see :func:`job_of`, teacher first; then ``claims`` (whether the paper's published
+        figures are compared, which its own profile is for) and ``notebooks``, by name.
 
     Raises:
         RlqkitError: sizes of the data sets are neither on disk nor published.
@@ -50,7 +55,14 @@ def job_plan(config: Config, device: Device | None = None, throughput: float = 0
         "device": device,
         "datasets": data_sets(config),
         "runs": [job_of(run, sizes, device, throughput) for run in planned_runs(config)],
+        "claims": config.profile == "paper",
+        "notebooks": notebook_names(),
     }
+
+
+def notebook_names() -> list[str]:
+    """Names of the numbered notebooks, without suffix; [] where only the package is installed."""
+    return [source.stem for source in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
 
 
 def job_of(config: Config, sizes: Sizes, device: Device, throughput: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SNAKEFILE = ROOT / "workflow" / "Snakefile"
 SETTINGS = {
     # three runs, each of several phases of a second or so, so that one can be killed in its middle
-    "reproduce.rows": ["base", "tad"], "training.steps": 90, "training.batch": 4,
+    "reproduce.rows": ["base", "tad"], "training.steps": 150, "training.batch": 4,
     "teacher.steps": 8, "teacher.batch": 8, "training.evaluations": 1,
     "data.height": 96, "data.width": 48, "model.channels": [16, 16, 16, 16],
     "evaluation.selection": ["last"], "teacher.selection": "last",

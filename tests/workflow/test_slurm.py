@@ -29,7 +29,7 @@ from rlqkit.runs.folder import RunFolder, run_id
 from rlqkit.runs.plan import planned_runs
 
 REQUIRED = os.environ.get("RLQKIT_SLURM_REQUIRED") == "1"
-JOB_LIMIT, END_LIMIT = 300.0, 600.0
+JOB_LIMIT, END_LIMIT = 900.0, 1800.0
 """Seconds: until the next thing happens in the queue, until a whole command has ended."""
 OVER = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 BITS = ("metrics.json", "per_query.parquet", "features.safetensors", "weights-last.safetensors")
@@ -125,13 +125,13 @@ def test_cancelled_and_killed_it_ends_with_the_same_tables(
     first = matrix.submit(tmp_path / "first.log")
     try:
         # a job is cancelled in the middle of its run
-        job = wait_for(matrix.working("base", 1), JOB_LIMIT, "base is in its middle", 0.05)
+        job = wait_for(matrix.working("base", 1), JOB_LIMIT, "base is in its middle", 0.1)
         ask("scancel", job)
         state = wait_for(ended(job), JOB_LIMIT, f"job {job} has ended")
         held = matrix.phases("base")
         assert state == "CANCELLED" and not matrix.run("base").finished
         # it comes back by itself, from its checkpoint
-        again = wait_for(matrix.working("base", held + 1), JOB_LIMIT, "base goes on", 0.05)
+        again = wait_for(matrix.working("base", held + 1), JOB_LIMIT, "base goes on", 0.1)
         assert again != job and first.poll() is None
         story.append(
             (f"job {job} (base), scancel after {held} phases", state, f"went on as job {again}")
