@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from rlqkit.config import Config, Moment, with_overrides
 from rlqkit.data.loaders import load_benchmark
-from rlqkit.evaluation.collapse import collapsed_images, measure_collapse
-from rlqkit.evaluation.maps import umap_view
+from rlqkit.evaluation.collapse import measure_collapse
 from rlqkit.evaluation.metrics import Labels
 from rlqkit.evaluation.protocol import HQ, MIXED, describe_images, headline
 from rlqkit.method.rows import find_row
@@ -29,7 +26,8 @@ Matrix = NDArray[np.floating[Any]]
 def measured_runs(config: Config, rows: Iterable[str]) -> dict[str, list[RunFolder]]:
     """Runs of each row that have figures, by the configuration's seeds; weights aren't asked for.
 
-    Rows without a run are left out, with a line that says which command makes them.
+    The reader's own runs, or, of a row without any, those that came with the kit. Rows without a
+    run are left out, with a line that says which command makes them.
 
     Args:
         config: everything but row and seed, which must fit exactly.
@@ -38,10 +36,14 @@ def measured_runs(config: Config, rows: Iterable[str]) -> dict[str, list[RunFold
     seeds = sorted({config.seed, *config.reproduce.seeds})
     found = {}
     for row in rows:
-        folders = [RunFolder.of(with_overrides(config, {"row": row, "seed": s})) for s in seeds]
-        present = [folder for folder in folders if has_figures(folder)]
+        wanted = [with_overrides(config, {"row": row, "seed": s}) for s in seeds]
+        own = [folder for run in wanted if has_figures(folder := RunFolder.of(run))]
+        shipped = [folder for run in wanted if has_figures(folder := RunFolder.shipped(run))]
+        present = own or shipped
         if present:
             found[row] = present
+            if not own:
+                print(f"{find_row(row).title}: no run of yours, so the shipped one is shown")
         else:
             print(f"no run of row {row}, left out; {how_to_train(config, row)}")
     return found
@@ -139,42 +141,6 @@ def collapse_table(
         found = measure_collapse(features[split, HQ], features[split, quality], labels)
         lines[find_row(row).title] = found.to_dict()
     return pd.DataFrame(lines).T
-
-
-@dataclass(frozen=True, eq=False)
-class CollapseMap:
-    """One model's map of the queries.
-
-    Attributes:
-        title: model.
-        hq, lq: (n, 2) positions of ``maps.umap_view``, row i of both from image i.
-        collapsed: (n,) bool, whether the LQ image's nearest neighbour (in the features, not on
-            the map) is another person's LQ image.
-    """
-
-    title: str
-    hq: NDArray[np.float32]
-    lq: NDArray[np.float32]
-    collapsed: NDArray[np.bool_]
-
-    def standardised(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Both clouds, centred on HQ and in units of its spread, so that maps share their axes."""
-        centre = self.hq.mean(axis=0)
-        spread = (self.hq - centre).std()
-        return (self.hq - centre) / spread, (self.lq - centre) / spread
-
-
-def collapse_map(
-    folder: RunFolder, labels: Labels, seed: int = 0, split: str = "query"
-) -> CollapseMap:
-    """Map of a finished run's queries: UMAP fitted on HQ, mixed LQ transformed into it."""
-    features = folder.features()
-    hq, lq = features[split, HQ], features[split, MIXED]
-    title = find_row(folder.config().row).title
-    threads = torch.get_num_threads()
-    positions = umap_view(hq, lq, seed)
-    torch.set_num_threads(threads)  # numba's thread pool changes torch's
-    return CollapseMap(title, *positions, collapsed_images(hq, lq, labels))
 
 
 def _branches(descriptors: Matrix) -> list[Matrix]:
