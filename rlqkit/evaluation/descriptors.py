@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -37,18 +39,23 @@ def extract_descriptors(
     fabric.to_device(network)
     was_training = network.training
     network.eval()
-    layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
     parts = []
-    loader: DataLoader[dict[str, Tensor]] = DataLoader(
-        images, batch_size=config.evaluation.batch, **preparation(config)
-    )
     with torch.inference_mode(), fabric.autocast():
-        for items in loader:
-            x = items["images"].to(
-                fabric.device, memory_format=layout, non_blocking=fabric.device.type == "cuda"
-            )
+        for x in image_batches(images, fabric, config):
             plain, mirrored = network.descriptor(x), network.descriptor(x.flip(3))
             parts.append(flip_descriptor(plain.float(), mirrored.float()).cpu())
     network.train(was_training)
     descriptors: NDArray[np.float32] = torch.cat(parts).numpy()
     return descriptors
+
+
+def image_batches(images: EvaluationImages, fabric: Fabric, config: Config) -> Iterator[Tensor]:
+    """A data set's images in its order, (B, 3, H, W) on the device, ``evaluation.batch`` each."""
+    layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
+    loader: DataLoader[dict[str, Tensor]] = DataLoader(
+        images, batch_size=config.evaluation.batch, **preparation(config)
+    )
+    for items in loader:
+        yield items["images"].to(
+            fabric.device, memory_format=layout, non_blocking=fabric.device.type == "cuda"
+        )

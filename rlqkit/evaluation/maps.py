@@ -14,6 +14,8 @@ seed and library version: look at them, measure with :mod:`rlqkit.evaluation.col
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +69,8 @@ def joint_umap(
     """
     hq_features, lq_features = _checked(hq, lq)
     together = np.concatenate([hq_features, lq_features])
-    positions = _reducer(len(together), seed, neighbours).fit_transform(together)
+    with _threads_kept():
+        positions = _reducer(len(together), seed, neighbours).fit_transform(together)
     whole = np.asarray(positions, np.float32)
     return whole[: len(hq_features)], whole[len(hq_features) :]
 
@@ -93,9 +96,10 @@ def umap_view(
         RlqkitError: features that aren't finite or not normalised, differing widths, n < 4.
     """
     hq_features, lq_features = _checked(hq, lq)
-    reducer = _reducer(len(hq_features), seed, neighbours)
-    hq_positions = reducer.fit_transform(hq_features)
-    lq_positions = reducer.transform(lq_features)
+    with _threads_kept():
+        reducer = _reducer(len(hq_features), seed, neighbours)
+        hq_positions = reducer.fit_transform(hq_features)
+        lq_positions = reducer.transform(lq_features)
     return np.asarray(hq_positions, np.float32), np.asarray(lq_positions, np.float32)
 
 
@@ -160,6 +164,14 @@ def _checked(hq: Features, lq: Features) -> tuple[NDArray[np.float32], NDArray[n
     if len(hq_features) < 4:
         raise RlqkitError(f"HQ features hold {len(hq_features)} images; a map needs 4 or more")
     return hq_features, lq_features
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """numba's pool of threads, which UMAP starts, changes torch's."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def _reducer(points: int, seed: int, neighbours: int) -> Any:

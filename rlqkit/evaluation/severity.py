@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
 from lightning_fabric import Fabric
 
 from rlqkit.config import Config
 from rlqkit.data.imageset import Benchmark, ImageSet
-from rlqkit.data.loaders import degradation_mix, image_store, severity
+from rlqkit.data.loaders import degradation_mix, evaluation_images, image_store, severity
 from rlqkit.data.torch_sets import EvaluationImages
-from rlqkit.evaluation.descriptors import extract_descriptors
+from rlqkit.evaluation.descriptors import extract_descriptors, image_batches
 from rlqkit.evaluation.metrics import Labels, evaluate_features
 from rlqkit.evaluation.protocol import HQ, Features, headline
 from rlqkit.method.degradations import KINDS, Severity
@@ -99,6 +100,52 @@ def turn_dials(
                      "cosine": cosine, "rank1": result.rank1, "test": test.name}
                 )  # fmt: skip
     return pd.DataFrame(records)
+
+
+def dial_descriptors(
+    networks: Mapping[str, Network],
+    images: ImageSet,
+    config: Config,
+    fabric: Fabric,
+    levels: int = 4,
+    kinds: Sequence[str] = KINDS,
+) -> dict[tuple[str, int, float], dict[str, np.ndarray]]:
+    """Descriptors of all images, untouched and at each level of each degradation.
+
+    Every image is damaged once for all networks, and described without its mirror image: half the
+    work, and all levels are described alike.
+
+    Args:
+        networks: name → network in eval mode.
+        images: to be damaged.
+        config: gives sizes, arithmetic and the range of each dial.
+        fabric: device and precision; the networks are moved to it.
+        levels: settings a dial, from mild (1) to strong (``levels``).
+        kinds: degradations.
+
+    Returns:
+        (kind, level, value of the dial) → name → (n, D) descriptors, rows of norm 1; the untouched
+        images come first, as ("HQ", 0, NaN).
+    """
+    steps = [((HQ, 0, float("nan")), evaluation_images(images, HQ, config))]
+    for kind in kinds:
+        settings = dial_settings(severity(config), kind, levels)
+        steps += [
+            ((kind, level, float(value)), damaged_images(images, kind, setting, config))
+            for level, (value, setting) in enumerate(settings, start=1)
+        ]
+    for network in networks.values():
+        fabric.to_device(network)
+    found = {}
+    for key, seen in steps:
+        parts: dict[str, list[torch.Tensor]] = {name: [] for name in networks}
+        with torch.inference_mode(), fabric.autocast():
+            for x in image_batches(seen, fabric, config):
+                for name, network in networks.items():
+                    described = torch.nn.functional.normalize(network.descriptor(x).float(), dim=1)
+                    parts[name].append(described.cpu())
+        found[key] = {name: torch.cat(part).numpy() for name, part in parts.items()}
+    return found
 
 
 def damaged_images(

@@ -15,7 +15,6 @@ from rlqkit.config import Config, ModelConfig, load_profile, with_overrides
 from rlqkit.data.imageset import Benchmark
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import severity
-from rlqkit.evaluation.collapse import collapsed_images
 from rlqkit.evaluation.intervals import (
     CONDITIONS,
     QUALITIES,
@@ -189,24 +188,6 @@ def test_agreement_is_one_with_oneself_and_told_by_branch() -> None:
     assert found.loc["self"].tolist() == pytest.approx([1, 1])
     assert found.loc["half", "branch 1"] == pytest.approx(1)
     assert abs(found.loc["half", "branch 2"]) < 0.15
-
-
-def test_collapsed_images_are_those_beside_other_peoples_lq() -> None:
-    hq = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
-    lq = np.eye(4, dtype=np.float32)[[2, 0, 2, 3]]  # images 0 and 2 collapse into one point
-    labels = Labels(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0]), np.zeros(4, int))
-    found = collapsed_images(hq, lq, labels)
-    assert found[:3].tolist() == [True, False, True]
-
-
-def test_maps_are_put_on_common_axes() -> None:
-    rng = np.random.default_rng(0)
-    hq = rng.normal((5, -20), 3, (100, 2)).astype(np.float32)
-    one = comparison.CollapseMap("base", hq, hq + 3, np.zeros(100, bool))
-    centred, lq = one.standardised()
-    assert np.abs(centred.mean(axis=0)).max() < 1e-4
-    assert centred.std() == pytest.approx(1, rel=1e-4)
-    assert (lq - centred) == pytest.approx(3 / np.std(hq - hq.mean(axis=0)), rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -426,36 +407,6 @@ def test_live_picture_draws_every_nth_phase(monkeypatch: pytest.MonkeyPatch) -> 
         picture(history().head(count).to_dict("records"))
     assert picture.frames == len(shown) == 2  # the second phase, and the last
     assert not plt.get_fignums()  # closed, or a long training would hoard figures
-
-
-def test_neighbour_shares_fill_the_bar() -> None:
-    shares = [0.1, 0.2, 0.3, 0.4]
-    table = pd.DataFrame([shares, shares[::-1]], columns=list(collapse.SHARES), index=["a", "b"])
-    axes = collapse.plot_neighbour_shares(table, "shares").axes[0]
-    ends = [bar.get_x() + bar.get_width() for bar in axes.containers[-1]]
-    assert ends == pytest.approx([100, 100])
-    assert len(axes.containers) == 4
-
-
-def test_examples_are_different_people_cured_first() -> None:
-    base, rlq = np.array([1, 0, 1, 1, 0], bool), np.array([1, 0, 0, 0, 1], bool)
-    identities = np.array([0, 0, 1, 1, 2])
-    assert collapse.choose_examples([base, rlq], identities, 3) == [2, 0, 4]
-
-
-def test_maps_share_axes_and_examples_have_pictures() -> None:
-    rng = np.random.default_rng(0)
-    maps = [
-        comparison.CollapseMap(
-            name, rng.normal(0, size, (30, 2)), rng.normal(0, 3, (30, 2)), rng.random(30) < 0.5
-        )
-        for name, size in (("base", 1.0), ("RLQ", 5.0))
-    ]
-    image = np.zeros((8, 4, 3), np.uint8)
-    figure = collapse.plot_collapse_maps(maps, range(5), [1, 2], [(image, image)] * 2, "maps")
-    top, bottom = figure.subfigs
-    assert top.axes[0].get_xlim() == top.axes[1].get_xlim() == top.axes[1].get_ylim()
-    assert [axes.get_title() for axes in bottom.axes] == ["A HQ", "A LQ", "B HQ", "B LQ"]
 
 
 def test_step_changes_say_what_did_not_move() -> None:

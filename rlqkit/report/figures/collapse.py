@@ -1,19 +1,18 @@
-"""Pictures of the LQ feature collapse: neighbours, maps, severity."""
+"""Plots of what is measured of the LQ feature collapse: beside its floors, by damage, by stage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from rlqkit.evaluation.collapse import MEASURES
 from rlqkit.evaluation.severity import DIALS
 from rlqkit.method.degradations import KINDS
-from rlqkit.report.comparison import CollapseMap
 from rlqkit.report.style import (
     GREY,
     HQ_COLOUR,
@@ -23,6 +22,88 @@ from rlqkit.report.style import (
     THIRD_COLOUR,
     WRONG_COLOUR,
 )
+
+SHOWN = (
+    "lq_given_stranger", "lq_nearer", "identity_purity", "same_image_cosine", "between_gap"
+)  # fmt: skip
+"""Measures of a sheet, from left to right."""
+MODEL_COLOURS = ("#3a3a3a", "#c44e52", "#2e8b57", "#8172b3", "#937860", "#64b5cd")
+"""Colours of models in the order given; none is that of HQ or of LQ."""
+CHANCE_STYLE = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 1.3, "zorder": 1}
+
+
+def plot_measures(
+    lq: pd.DataFrame,
+    title: str,
+    hq: pd.DataFrame | None = None,
+    floors: Mapping[str, float] | None = None,
+    measures: Sequence[str] = SHOWN,
+) -> Figure:
+    """One panel a measure, one line a model: LQ (filled) with its interval, HQ (open), floor.
+
+    Args:
+        lq: ``collapse_intervals`` of the models, top to bottom in their order.
+        title: of the figure.
+        hq: the same where the damage does nothing (``person_sums(hq, hq, …)``); None = not drawn.
+        floors: measure → value of random features, a dashed line.
+        measures: keys of ``MEASURES``, left to right.
+    """
+    models = list(dict.fromkeys(lq["model"]))
+    figure, grid = plt.subplots(
+        1, len(measures), figsize=(2 + 2.7 * len(measures), 1.9 + 0.42 * len(models)),
+        sharey=True, squeeze=False,
+    )  # fmt: skip
+    for axes, measure in zip(grid[0], measures, strict=True):
+        told = MEASURES[measure]
+        if floors is not None:
+            axes.axvline(_shown(floors[measure], measure), label="random features", **CHANCE_STYLE)
+        if hq is not None:
+            _dots(axes, hq, models, measure, HQ_COLOUR, "white", "HQ in place of LQ", 0.16)
+        _dots(axes, lq, models, measure, LQ_COLOUR, LQ_COLOUR, "LQ", -0.16)
+        axes.set_title(told.title, fontsize=11)
+        axes.set_xlabel(f"{'%' if told.percent else 'cosine'} (healthy: {told.healthy})")
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.08)
+    grid[0, 0].set_yticks(range(len(models)), models)
+    grid[0, 0].set_ylim(len(models) - 0.5, -0.5)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9
+    )
+    figure.suptitle(title, fontsize=13)
+    return figure
+
+
+def _dots(
+    axes: Axes,
+    table: pd.DataFrame,
+    models: Sequence[str],
+    measure: str,
+    colour: str,
+    face: str,
+    label: str,
+    shift: float,
+) -> None:
+    lines = table[table["measure"] == measure].set_index("model").reindex(models)
+    values, errors = _with_errors(lines, measure)
+    axes.errorbar(
+        values, np.arange(len(models)) + shift, xerr=errors, fmt="o", color=colour,
+        markerfacecolor=face, markersize=7, capsize=3, linewidth=1.6, label=label, zorder=3,
+    )  # fmt: skip
+
+
+def _with_errors(lines: pd.DataFrame, measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values and (2, n) lengths of their whiskers, in percent where the measure is a share."""
+    value, low, high = (_shown(lines[c].to_numpy(float), measure) for c in ENDS)
+    return value, np.maximum(np.stack([value - low, high - value]), 0)
+
+
+ENDS = ("estimate", "low", "high")
+
+
+def _shown(values: np.ndarray | float, measure: str) -> np.ndarray:
+    return np.asarray(values) * (100 if MEASURES[measure].percent else 1)
+
 
 SHARES = {
     "nearest_hq_right": ("HQ, same person", "#2e8b57"),
@@ -66,113 +147,140 @@ def plot_neighbour_shares(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def plot_collapse_maps(
-    maps: Sequence[CollapseMap],
-    arrows: Sequence[int],
-    examples: Sequence[int],
-    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
-    title: str,
+def plot_kinds(
+    table: pd.DataFrame, title: str, floors: Mapping[str, float] | None = None
 ) -> Figure:
-    """UMAP of HQ with LQ transformed into it, model beside model, examples below.
+    """Each measure by degradation, models side by side.
 
     Args:
-        maps: one per model, of the same images.
-        arrows: images that get an arrow HQ → LQ.
-        examples: images that get a letter and a picture.
-        pairs: (HQ, LQ) uint8 images of the examples.
+        table: ``collapse_intervals``' table with a column kind, tables of several kinds stacked.
         title: of the figure.
+        floors: measure → value of random features.
     """
-    figure = plt.figure(figsize=(6.4 * len(maps), 9.2))
-    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 1))[:, 0]
-    grid = top.subplots(1, len(maps), sharex=True, sharey=True, squeeze=False)
-    clouds = [m.standardised() for m in maps]
-    limit = 1.08 * max(float(np.quantile(np.abs(np.concatenate(pair)), 0.998)) for pair in clouds)
-    for axes, one, (hq, lq) in zip(grid.flat, maps, clouds, strict=True):
-        _plot_map(axes, hq, lq, one.collapsed, arrows)
-        _mark_examples(axes, hq, lq, examples)
-        share = 100 * one.collapsed.mean()
-        axes.set_title(
-            f"{one.title}: {share:.0f} % of LQ images lie next to someone else's LQ image"
-        )
-        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    top.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    _show_pairs(bottom.subplots(1, 2 * len(pairs), squeeze=False)[0], pairs)
-    top.suptitle(title, fontsize=13)
+    measures = list(dict.fromkeys(table["measure"]))
+    kinds, models = (list(dict.fromkeys(table[c])) for c in ("kind", "model"))
+    figure, grid = plt.subplots(1, len(measures), figsize=(5.4 * len(measures), 4), squeeze=False)
+    for axes, measure in zip(grid[0], measures, strict=True):
+        for number, (model, colour) in enumerate(zip(models, MODEL_COLOURS, strict=False)):
+            mine = table[(table["model"] == model) & (table["measure"] == measure)]
+            values, errors = _with_errors(mine.set_index("kind").reindex(kinds), measure)
+            shift = 0.15 * (number - (len(models) - 1) / 2)
+            axes.errorbar(
+                np.arange(len(kinds)) + shift, values, yerr=errors, fmt="o", color=colour,
+                capsize=3, markersize=7, label=model,
+            )  # fmt: skip
+        _finish(axes, measure, floors)
+        axes.set_xticks(range(len(kinds)), [KIND_TITLES.get(k, k) for k in kinds])
+        axes.set_xlim(-0.5, len(kinds) - 0.5)
+        axes.grid(visible=False, axis="x")
+    _legend_below(figure, grid[0, 0], title)
     return figure
 
 
-def _plot_map(
+def plot_severity(
+    table: pd.DataFrame, title: str, floors: Mapping[str, float] | None = None
+) -> Figure:
+    """Each measure (row) against the level of each degradation (column), with intervals.
+
+    Args:
+        table: ``collapse_intervals``' tables of several levels stacked, with the columns kind,
+            level (0 = untouched) and value (of the dial; NaN at level 0).
+        title: of the figure.
+        floors: measure → value of random features.
+    """
+    measures = list(dict.fromkeys(table["measure"]))
+    kinds = [kind for kind in KINDS if kind in set(table["kind"])]
+    models = list(dict.fromkeys(table["model"]))
+    figure, grid = plt.subplots(
+        len(measures), len(kinds), figsize=(4.1 * len(kinds), 2.9 * len(measures) + 0.8),
+        sharex="col", sharey="row", squeeze=False,
+    )  # fmt: skip
+    for row, measure in zip(grid, measures, strict=True):
+        for axes, kind in zip(row, kinds, strict=True):
+            mine = table[(table["kind"] == kind) & (table["measure"] == measure)]
+            for model, colour in zip(models, MODEL_COLOURS, strict=False):
+                _curve(axes, mine[mine["model"] == model], "level", measure, colour, model)
+            _finish(axes, measure, floors, ylabel=kind == kinds[0])
+    for axes, kind in zip(grid[-1], kinds, strict=True):
+        mine = table[table["kind"] == kind].drop_duplicates("level")
+        labels = ["HQ" if np.isnan(v) else f"{v:.3g}" for v in mine["value"]]
+        axes.set_xticks(mine["level"], labels)
+        axes.set_xlabel(f"{DIALS[kind][1]}  (stronger →)")
+    for axes, kind in zip(grid[0], kinds, strict=True):
+        axes.set_title(KIND_TITLES[kind])
+    _legend_below(figure, grid[0, 0], title)
+    return figure
+
+
+def plot_stages(
+    table: pd.DataFrame, title: str, floors: Mapping[str, float] | None = None
+) -> Figure:
+    """Each measure from the stem to f1 and f2: one colour a model, branch 2 dashed.
+
+    Args:
+        table: ``stages.collapse_by_stage``, without a reference.
+        title: of the figure.
+        floors: measure → value of random features.
+    """
+    measures = list(dict.fromkeys(table["measure"]))
+    models = list(dict.fromkeys(table["model"]))
+    figure, grid = plt.subplots(1, len(measures), figsize=(6.2 * len(measures), 4.4), squeeze=False)
+    for axes, measure in zip(grid[0], measures, strict=True):
+        for model, colour in zip(models, MODEL_COLOURS, strict=False):
+            mine = table[(table["model"] == model) & (table["measure"] == measure)]
+            trunk = mine[mine["branch"] == ""]
+            for branch in sorted(set(mine["branch"]) - {""}) or [""]:
+                own = mine[mine["branch"] == branch] if branch else mine.head(0)
+                line = pd.concat([trunk, own]).sort_values("depth")
+                last = branch == "branch2"
+                label = model if not last else None
+                _curve(axes, line, "depth", measure, colour, label, "--" if last else "-")
+        _finish(axes, measure, floors)
+        names = table.drop_duplicates("depth").sort_values("depth")
+        ends = names["stage"].str.rpartition("/")[2].replace({"f1": "f1, f2"})
+        axes.set_xticks(names["depth"], ends)
+        axes.set_xlabel("after this stage (solid: branch 1, dashed: branch 2)")
+    _legend_below(figure, grid[0, 0], title)
+    return figure
+
+
+def _curve(
     axes: Axes,
-    hq: NDArray[np.float32],
-    lq: NDArray[np.float32],
-    collapsed: NDArray[np.bool_],
-    arrows: Sequence[int],
+    lines: pd.DataFrame,
+    x: str,
+    measure: str,
+    colour: str,
+    label: str | None,
+    style: str = "-",
 ) -> None:
-    axes.scatter(
-        hq[:, 0], hq[:, 1], s=11, color=HQ_COLOUR, alpha=0.35, linewidth=0, label="HQ image"
-    )
-    free = ~collapsed
-    axes.scatter(
-        lq[free, 0], lq[free, 1], s=13, color=LQ_COLOUR, alpha=0.6, linewidth=0, label="LQ image"
-    )
-    axes.scatter(
-        lq[collapsed, 0],
-        lq[collapsed, 1],
-        s=13,
-        color=WRONG_COLOUR,
-        alpha=0.7,
-        linewidth=0,
-        label="LQ image beside another person's LQ image",
-    )
-    for i in arrows:
-        colour = WRONG_COLOUR if collapsed[i] else GREY
-        axes.annotate(
-            "",
-            xy=lq[i],
-            xytext=hq[i],
-            arrowprops={"arrowstyle": "->", "color": colour, "alpha": 0.55, "lw": 1},
-        )
-    axes.grid(visible=False)
+    values, errors = _with_errors(lines, measure)
+    axes.errorbar(
+        lines[x], values, yerr=errors, fmt="o" + style, color=colour, capsize=3, markersize=5,
+        linewidth=1.8, elinewidth=1.1, label=label,
+    )  # fmt: skip
 
 
-def _mark_examples(
-    axes: Axes, hq: NDArray[np.float32], lq: NDArray[np.float32], examples: Sequence[int]
+def _finish(
+    axes: Axes, measure: str, floors: Mapping[str, float] | None, ylabel: bool = True
 ) -> None:
-    for letter, i in zip("ABCDEFGH", examples, strict=False):
-        axes.annotate(
-            "",
-            xy=lq[i],
-            xytext=hq[i],
-            arrowprops={"arrowstyle": "-|>", "color": "black", "lw": 1.4},
-        )
-        box = {"boxstyle": "circle,pad=0.18", "fc": "white", "ec": "black", "lw": 0.8}
-        axes.annotate(
-            letter, hq[i], fontsize=8, ha="center", va="center", bbox=box, weight="bold", zorder=5
-        )
+    """Label, range and floor of a panel whose values go upwards."""
+    told = MEASURES[measure]
+    if floors is not None:
+        axes.axhline(_shown(floors[measure], measure), label="random features", **CHANCE_STYLE)
+    if ylabel:
+        axes.set_ylabel(told.title + (", %" if told.percent else ""))
+    if told.percent:
+        axes.set_ylim(-3, 103)
 
 
-def _show_pairs(
-    grid: Sequence[Axes], pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
-) -> None:
-    for number, pair in enumerate(pairs):
-        for axes, image, quality in zip(grid[2 * number :], pair, ("HQ", "LQ"), strict=False):
-            axes.imshow(image, aspect="equal")
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(f"{'ABCDEFGH'[number]} {quality}", fontsize=9)
-            for spine in axes.spines.values():
-                spine.set_visible(False)
-
-
-def choose_examples(
-    collapsed: Sequence[NDArray[np.bool_]], identities: NDArray[np.int64], count: int = 6
-) -> list[int]:
-    """Images of different people, first those that collapse in the first model but not the last."""
-    cured = collapsed[0].astype(int) - collapsed[-1].astype(int)
-    chosen: dict[int, int] = {}
-    for i in np.argsort(-cured, kind="stable"):
-        chosen.setdefault(int(identities[i]), int(i))
-    return list(chosen.values())[:count]
+def _legend_below(figure: Figure, axes: Axes, title: str) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    named: dict[str, object] = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        list(named.values()), list(named), loc="outside lower center", ncols=len(named),
+        frameon=False, fontsize=9,
+    )  # fmt: skip
+    figure.suptitle(title, fontsize=13)
 
 
 def plot_dials(dials: pd.DataFrame, title: str) -> Figure:
