@@ -12,19 +12,14 @@ from matplotlib.patches import Rectangle
 from rlqkit.config import Config, load_profile
 from rlqkit.data import loaders
 from rlqkit.data.images import SHIRT, read_image, read_mask
-from rlqkit.data.imageset import EVERY_IMAGE, Benchmark
-from rlqkit.errors import RlqkitError
-from rlqkit.evaluation.metrics import PROTOCOLS, Labels, ranked_list
-from rlqkit.evaluation.protocol import HQ
+from rlqkit.data.imageset import Benchmark
 from rlqkit.method.attributes import LIMBS
 from rlqkit.method.augmentation import to_tensor
 from rlqkit.method.degradations import KINDS, SEVERITIES
 from rlqkit.method.rows import find_row
 from rlqkit.randomness import SeedPolicy
 from rlqkit.report import style
-from rlqkit.report.figures import attributes, degradations, people, retrieval, sheets
-from rlqkit.runs.experiment import train_and_evaluate
-from rlqkit.runs.folder import RunFolder
+from rlqkit.report.figures import degradations, people, sheets
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +43,6 @@ def config(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Con
             "training.evaluations": 1,
         },
     )
-
-
-@pytest.fixture(scope="module")
-def cap(config: Config) -> RunFolder:
-    """A finished run of CAP."""
-    return train_and_evaluate(config, progress=False)
 
 
 def texts(figure: Figure) -> list[str]:
@@ -262,156 +251,3 @@ def test_official_seeding_repeats_and_clean_does_not(
     assert len({view.tobytes() for view in official[0]}) <= 2
     assert len({view.tobytes() for view in clean[0]}) > 2
     assert len(degradations.seeding_sheet(external, config, 3, 5).axes[0].images) == 20
-
-
-# ---------------------------------------------------------------------- 03: coarse attributes
-
-
-def test_pose_vector_figure_draws_every_limb(tiny_benchmark: Benchmark) -> None:
-    train = tiny_benchmark["train"]
-    assert train.joints is not None
-    figure = attributes.pose_vector_figure(read_image(train.paths[0]), train.joints[0])
-    skeleton, lengths, angles = figure.axes
-    assert len(skeleton.lines) == len(LIMBS) == len(lengths.patches) == len(attributes.LIMB_NAMES)
-    vector = attributes.pose_vectors(train, "R_LA")[0]
-    assert np.allclose([bar.get_width() for bar in lengths.patches], vector[:13])
-    assert [t.get_text() for t in angles.texts] == [f"{angle:.0f}°" for angle in vector[13:]]
-
-
-def test_cluster_sheet_shows_members_of_their_clusters(
-    tiny_benchmark: Benchmark, config: Config
-) -> None:
-    train = tiny_benchmark["train"]
-    clusters = loaders.pose_clusters(train, config)
-    figure = attributes.cluster_sheet(train, clusters, 2)
-    captions = texts(figure)
-    assert {f"cluster {k}" for k in range(1, 5)} <= set(captions)
-    assert sum(int(t.removeprefix("of ")) for t in captions if t.startswith("of ")) == len(train)
-    assert np.array_equal(attributes.nearest_cluster(train, clusters), clusters.labels)
-
-
-def test_facing_is_positive_from_the_front(tiny_benchmark: Benchmark, config: Config) -> None:
-    train = tiny_benchmark["train"]
-    front = attributes.facing(train)
-    assert (front > 0).mean() > 0.9  # the tiny skeletons look at the camera
-    figure = attributes.cluster_figure(train, loaders.pose_clusters(train, config))
-    sizes = [bar.get_height() for bar in figure.axes[0].patches]
-    assert sum(sizes) == len(train) and sizes == sorted(sizes, reverse=True)
-
-
-def test_more_clusters_leave_less_variance(tiny_benchmark: Benchmark) -> None:
-    train = tiny_benchmark["train"]
-    table = attributes.cluster_numbers(train, "R_LA", (1, 4, len(train)))
-    assert (
-        np.isclose(table.loc[1, "unexplained"], 1) and table["unexplained"].is_monotonic_decreasing
-    )
-    assert table.loc[1, "smallest"] == len(train) and table.loc[len(train), "largest"] <= 2
-    variances = attributes.pose_vectors(train, "R_LA").var(axis=0)
-    figure = attributes.choice_figure(table, variances, True)
-    shares = [bar.get_width() for bar in figure.axes[1].patches]
-    assert len(shares) == 26 and np.isclose(sum(shares), 100)
-
-
-def test_gender_sheet_separates_the_labels(tiny_benchmark: Benchmark, config: Config) -> None:
-    figure = attributes.gender_sheet(tiny_benchmark["train"], config, 2)
-    assert len(figure.axes[0].images) == 8
-    assert {"label 1\n(male), HQ", "label 0\n(female), HQ"} <= set(texts(figure))
-
-
-def test_attribute_heads_are_read_from_the_run(
-    tiny_benchmark: Benchmark, config: Config, cap: RunFolder
-) -> None:
-    train, query = tiny_benchmark["train"], tiny_benchmark["query"]
-    gender, pose = attributes.read_attributes(cap, query, HQ)
-    assert gender.shape == (len(query), 2) and pose.shape == (len(query), config.cap.clusters + 1)
-    assert np.allclose(gender.sum(dim=1), 1) and np.allclose(pose.sum(dim=1), 1)
-    table = attributes.attribute_table(cap, train, query, loaders.pose_clusters(train, config))
-    assert list(table.index[:2]) == ["train, HQ", "test, HQ"] and len(table) == 5
-    assert table["gender guess"].iloc[1] == 0.5  # two of four test people carry either label
-    right = (gender.argmax(1).numpy() == query.table["gender"].to_numpy()).mean()
-    assert table.loc["test, HQ", "gender"] == right
-    assert len(attributes.attribute_figure(table, True).axes) == 2
-
-
-def test_rows_without_attribute_heads_are_refused(config: Config, cap: RunFolder) -> None:
-    import torch
-
-    from rlqkit.runs.checkpoint import read_checkpoint
-
-    state = read_checkpoint(cap.path / "checkpoint.pt")
-    state["heads"] = {k: v for k, v in state["heads"].items() if not k.startswith("pose.")}
-    bare = RunFolder(cap.path.parent / "bare")
-    bare.start(config)
-    torch.save(state, bare.path / "checkpoint.pt")
-    with pytest.raises(RlqkitError, match="no gender and pose heads"):
-        attributes.read_attributes(bare, None, HQ)  # type: ignore[arg-type]
-
-
-# ------------------------------------------------------------------------------ 06: evaluation
-
-
-def test_one_list_is_judged_by_three_protocols(tiny_benchmark: Benchmark, cap: RunFolder) -> None:
-    query, gallery, features = tiny_benchmark["query"], tiny_benchmark["gallery"], cap.features()
-    index = retrieval.instructive_query(features, query, gallery, 6)
-    searches = retrieval.searches_by_protocol(features, query, gallery, index)
-    figure = retrieval.ranked_sheet(query, gallery, index, searches, "title", 6)
-    assert [search.label for search in searches] == list(PROTOCOLS)
-    assert len(figure.axes[0].images) == 3 * 7
-    labels = [[values[index]] for values in query.metric_arrays()]
-    expected = []
-    for search in searches:
-        expected.append("#222222")
-        entries = ranked_list(
-            search.distances, labels, Labels(*gallery.metric_arrays()), search.protocol, 6
-        )
-        expected += [style.STATUS_COLOURS[entry.status] for entry in entries]
-    assert frames(figure) == expected
-    assert sum(t.startswith("junk") for t in texts(figure)) == expected.count(style.JUNK_COLOUR)
-
-
-def test_same_query_in_two_qualities(tiny_benchmark: Benchmark, cap: RunFolder) -> None:
-    query = tiny_benchmark["query"]
-    searches = retrieval.searches_by_quality({"CAP": cap}, query, 0, "pixelation")
-    assert [search.label for search in searches] == ["CAP\nHQ", "CAP\npixelation"]
-    assert min(searches[1].picture.shape[:2]) <= 24 < min(searches[0].picture.shape[:2])
-    assert not np.array_equal(searches[0].distances, searches[1].distances)
-
-
-def test_query_that_all_runs_answer_best(cap: RunFolder, tmp_path: Path) -> None:
-    table = cap.per_query()
-    chosen = (
-        (table["rule"] == "last") & (table["protocol"] == "CC")
-        & (table["query"] == HQ) & (table["gallery"] == HQ)
-    )  # fmt: skip
-    runs = {}
-    for name, hits in {"a": [0, 3, -1], "b": [9, 4, 0]}.items():
-        runs[name] = RunFolder(tmp_path / name)
-        runs[name].path.mkdir()
-        runs[name].save_per_query(table[chosen].iloc[:3].assign(first_hit=hits))
-    assert retrieval.best_found_by_all(runs) == 1  # query 0 is 9th for b, query 2 is skipped for a
-
-
-def test_curves_are_the_metrics_of_the_run(tiny_benchmark: Benchmark, cap: RunFolder) -> None:
-    figure = retrieval.cmc_figure({"CAP": cap}, tiny_benchmark["query"], tiny_benchmark["gallery"])
-    assert [axes.get_title()[:2] for axes in figure.axes] == ["HQ", "LQ"]
-    metrics = cap.metrics()
-    metrics = metrics[metrics["rule"] == "last"].set_index(["query", "gallery", "protocol"])
-    for axes, quality in zip(figure.axes, ("HQ", "LQ"), strict=True):
-        for line in axes.lines:
-            protocol = str(line.get_label()).split(", ")[1]
-            expected = 100 * metrics.loc[(quality, "HQ", protocol), "rank1"]
-            assert abs(line.get_ydata()[0] - expected) < 7  # descriptors are kept in 16 bits
-            assert (np.diff(line.get_ydata()) >= 0).all()
-
-
-def test_histogram_means_are_the_maps_of_the_run(cap: RunFolder) -> None:
-    figure = retrieval.precision_figure(cap, "CAP", True)
-    metrics = cap.metrics()
-    metrics = metrics[metrics["rule"] == "last"].set_index(["query", "gallery", "protocol"])
-    assert {axes.get_title() for axes in figure.axes} == {*PROTOCOLS, EVERY_IMAGE}
-    for axes in figure.axes:
-        protocol = axes.get_title()
-        labels = [text.get_text() for text in axes.get_legend().get_texts()]
-        for label, quality in zip(labels, ("HQ", "LQ"), strict=True):
-            expected = 100 * metrics.loc[(quality, "HQ", protocol), "mAP"]
-            assert label == f"{quality}, mAP {expected:.1f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,53 +10,51 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rlqkit.config import Config
 from rlqkit.data.images import read_image
 from rlqkit.data.imageset import ImageSet
 from rlqkit.data.loaders import degradation_mix, evaluation_images, severity
-from rlqkit.errors import RlqkitError
-from rlqkit.evaluation.protocol import HQ
-from rlqkit.method.attributes import (
-    LIMBS,
-    PoseClusters,
-    fit_pose_clusters,
-    pose_vector,
-    scale_joints,
-)
-from rlqkit.method.degradations import KINDS, degrade, draw_kind
+from rlqkit.method.attributes import LIMBS, PoseClusters, pose_vector, scale_joints
+from rlqkit.method.degradations import degrade, draw_kind
 from rlqkit.randomness import generator
 from rlqkit.report.figures.sheets import (
+    LEFT,
+    MIDDLE,
     RIGHT,
     Joints,
     Picture,
     Tile,
-    boxes,
     headline_of,
     limb_colours,
     sheet,
     skeleton_picture,
 )
-from rlqkit.report.style import GENDERS, HQ_COLOUR, JUNK_COLOUR, KIND_TITLES, LQ_COLOUR
-from rlqkit.runs.checkpoint import read_checkpoint
+from rlqkit.report.style import GENDERS
 from rlqkit.runs.device import machine
 from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder
 
+Matrix = NDArray[np.float32]
 LIMB_NAMES = (
     "nose – left eye", "nose – right eye", "left eye – ear", "right eye – ear", "shoulders",
     "left upper arm", "left forearm", "right upper arm", "right forearm", "left thigh",
     "right thigh", "left shin", "right shin",
 )  # fmt: skip
 """In the order of ``attributes.LIMBS``."""
+FACE_LIMBS = 4
+"""The first limbs of that list join nose, eyes and ears."""
 
 
 def pose_vector_figure(image: Picture, joints: Joints, synthetic: bool = True) -> Figure:
-    """One skeleton, its 13 limb lengths and its 13 limb angles, limb by limb."""
+    """One skeleton, its 13 limb lengths and its 13 limb angles, limb by limb.
+
+    The four limbs of the face are too short for numbers of their own; one label stands for them.
+    """
     frame = scale_joints(joints, (image.shape[1], image.shape[0])).astype(np.float64)
     vector = pose_vector(joints, (image.shape[1], image.shape[0]))
     lengths, angles = vector[:13], vector[13:]
@@ -67,21 +64,32 @@ def pose_vector_figure(image: Picture, joints: Joints, synthetic: bool = True) -
     left.imshow(Image.fromarray(image).resize((192, 384)), alpha=0.55)
     for number, ((a, b), colour) in enumerate(zip(LIMBS, limb_colours(), strict=True), start=1):
         left.plot(*frame[[a, b]].T, color=colour, lw=3, solid_capstyle="round")
-        if number > 4:  # the limbs of the face are too short for numbers
+        if number > FACE_LIMBS:
             box = {"boxstyle": "circle,pad=0.15", "fc": "white", "ec": colour}
             x, y = frame[[a, b]].mean(axis=0)
             left.text(x, y, str(number), fontsize=8, ha="center", va="center", bbox=box)
+    x, y = frame[:5, 0].max(), frame[:5, 1].mean()
+    left.annotate(
+        f"1–{FACE_LIMBS}", (x, y), (170, max(y - 30, 12)), fontsize=8, ha="center", va="center",
+        bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": MIDDLE},
+        arrowprops={"arrowstyle": "-", "color": MIDDLE},
+    )  # fmt: skip
     left.axis("off")
     left.set_title("scaled to 192 × 384")
     names = [f"{name}  {i}" for i, name in enumerate(LIMB_NAMES, start=1)]
     bars = middle.barh(names, lengths, color=limb_colours())
     middle.bar_label(bars, fmt="%.0f", fontsize=8, padding=2)
     middle.set_ylim(12.6, -0.6)
+    middle.grid(visible=False)  # lines would strike the numbers
     middle.set_title("13 lengths, px")
     middle.margins(x=0.12)
     _draw_angles(right, angles)
-    title = "A pose vector: 13 lengths and 13 angles (orange: the person's left, blue: right)"
-    figure.suptitle(headline_of(title, synthetic), weight="bold")
+    figure.suptitle(headline_of("A pose vector: 13 lengths, 13 angles", synthetic), weight="bold")
+    handles = [
+        Patch(color=colour, label=f"the person's {side}")
+        for side, colour in (("left", LEFT), ("right", RIGHT), ("both sides", MIDDLE))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
@@ -105,7 +113,8 @@ def cluster_sheet(images: ImageSet, clusters: PoseClusters, examples: int = 4) -
     vectors = pose_vectors(images, clusters.kind)
     blocks: list[list[Tile | None]] = []
     for k in range(len(clusters.counts)):
-        row: list[Tile | None] = [Tile(skeleton_picture(clusters.skeletons[k]), f"cluster {k + 1}")]
+        caption = f"cluster {k + 1}\n{clusters.counts[k]} images"
+        row: list[Tile | None] = [Tile(skeleton_picture(clusters.skeletons[k]), caption)]
         gaps = ((vectors - clusters.centres[k]) ** 2).sum(axis=1)
         order = np.argsort(np.where(clusters.labels == k + 1, gaps, np.inf), kind="stable")
         order = order[: clusters.counts[k]]
@@ -113,8 +122,6 @@ def cluster_sheet(images: ImageSet, clusters: PoseClusters, examples: int = 4) -
             pd.Series(images.identities[order], index=order).drop_duplicates().index[:examples]
         )
         row += [Tile(read_image(images.paths[i])) for i in nearest]
-        if nearest.size:
-            row[1] = Tile(read_image(images.paths[nearest[0]]), f"of {clusters.counts[k]}")
         blocks.append(row + [None] * (examples + 1 - len(row)))
     half = (len(blocks) + 2) // 3
     lines = [blocks[i::half] for i in range(half)]
@@ -145,75 +152,6 @@ def facing(images: ImageSet) -> NDArray[np.float64]:
     return difference / images.table["width"].to_numpy()
 
 
-def cluster_figure(images: ImageSet, clusters: PoseClusters) -> Figure:
-    """Cluster sizes, and how far each cluster is about the direction a person faces."""
-    table = pd.DataFrame({"cluster": clusters.labels, "facing": facing(images)})
-    table = table[table["cluster"] > 0]
-    by_size = 1 + np.argsort(-clusters.counts, kind="stable")
-    by_facing = table.groupby("cluster")["facing"].median().sort_values().index
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
-    bars = left.bar([str(k) for k in by_size], clusters.counts[by_size - 1], color=RIGHT)
-    left.bar_label(bars, fontsize=7)
-    left.axhline(clusters.counts.mean(), color=JUNK_COLOUR, ls="--", label="if all were equal")
-    left.set(title="How large are the clusters?", xlabel="cluster", ylabel="images")
-    left.legend(fontsize=8)
-    groups = {str(k): table.loc[table["cluster"] == k, "facing"].to_numpy() for k in by_facing}
-    boxes(right, groups, "#f3d3b8")
-    right.axhline(0, color=JUNK_COLOUR, ls="--")
-    title = "Which way do they face? (+ front, 0 side, − back)"
-    right.set(title=title, xlabel="cluster", ylabel="shoulder line")
-    figure.suptitle(headline_of("What the clusters hold", images.synthetic), weight="bold")
-    return figure
-
-
-def cluster_numbers(
-    images: ImageSet, kind: str, choices: Sequence[int], seed: int = 0
-) -> pd.DataFrame:
-    """K-means for several K: unexplained share of the variance, smallest and largest cluster."""
-    images.require_joints()
-    assert images.joints is not None
-    sizes = images.table[["width", "height"]].to_numpy()
-    vectors = pose_vectors(images, kind)
-    total = float(((vectors - vectors.mean(axis=0)) ** 2).sum())
-    rows = []
-    for k in choices:
-        fitted = fit_pose_clusters(images.joints, sizes, kind, k, seed)
-        rows.append((k, fitted.inertia / total, fitted.counts.min(), fitted.counts.max()))
-    return pd.DataFrame(rows, columns=["K", "unexplained", "smallest", "largest"]).set_index("K")
-
-
-def choice_figure(table: pd.DataFrame, variances: NDArray[np.float64], synthetic: bool) -> Figure:
-    """`cluster_numbers` beside the share of each limb's length and angle in the distance.
-
-    variances: (26,) of the R_LA vectors.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
-    left.plot(table.index, 100 * table["unexplained"], "o-", color=RIGHT)
-    left.set(
-        title="Other K (written: smallest–largest cluster)",
-        xlabel="K, number of clusters",
-        ylabel="variance left over, %",
-    )
-    left.set_ylim(0, 115 * table["unexplained"].max() + 2)
-    for k, row in table.iterrows():
-        text = f"{row['smallest']:.0f}–{row['largest']:.0f}"
-        left.text(float(str(k)), 100 * row["unexplained"] + 2, text, ha="center", fontsize=7)
-    share = 100 * variances / variances.sum()
-    y = np.arange(13)
-    right.barh(
-        y - 0.2, share[:13], 0.4, color=HQ_COLOUR, label=f"lengths: {share[:13].sum():.0f} %"
-    )
-    right.barh(y + 0.2, share[13:], 0.4, color=LQ_COLOUR, label=f"angles: {share[13:].sum():.0f} %")
-    right.set(yticks=y, yticklabels=LIMB_NAMES, xlabel="share of the variance, %")
-    right.tick_params(axis="y", labelsize=8)
-    right.invert_yaxis()
-    right.set_title("Which numbers decide?")
-    right.legend(fontsize=8)
-    text = "What does K-means listen to? Pixels and degrees go in unscaled"
-    figure.suptitle(headline_of(text, synthetic), weight="bold")
-    return figure
-
-
 def gender_sheet(images: ImageSet, config: Config, people: int = 10) -> Figure:
     """People of each gender label, HQ and LQ."""
     images.require_gender()
@@ -234,55 +172,28 @@ def gender_sheet(images: ImageSet, config: Config, people: int = 10) -> Figure:
 
 
 @torch.inference_mode()
-def read_attributes(run: RunFolder, images: ImageSet, quality: str) -> tuple[Tensor, Tensor]:
-    """What CAP's heads say of an image set: (n, 2) gender and (n, K + 1) pose probabilities.
+def branch_features(run: RunFolder, images: ImageSet, quality: str) -> dict[str, Matrix]:
+    """Features of every branch of a trained network, f3 among them where it has a pose branch.
 
-    Raises:
-        RlqkitError: the run's row has no such heads, or its checkpoint is gone.
+    Args:
+        run: finished, with weights.
+        images: what to look at.
+        quality: "HQ", "mixed LQ" or a degradation's name.
+
+    Returns:
+        "branch1", "branch2", "pose" (as far as there) → (n, D), not normalised, of the image alone
+        (its mirror isn't asked).
     """
     config = run.config()
-    heads = read_checkpoint(run.path / "checkpoint.pt")["heads"]
-    if "gender.weight" not in heads or "pose.weight" not in heads:
-        raise RlqkitError(f"run {run.path.name} has no gender and pose heads: choose cap or rlq")
     fabric, data = machine(config), evaluation_images(images, quality, config)
     network: Any = fabric.to_device(load_network(run))
-    heads = {name: value.to(fabric.device) for name, value in heads.items()}
-    gender, pose = [], []
+    parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(data), config.evaluation.batch):
         stop = min(start + config.evaluation.batch, len(data))
         batch = torch.stack([data[i]["images"] for i in range(start, stop)])  # (B, 3, H, W)
-        features = network(batch.to(fabric.device))
-        gender.append(linear(features["branch2"], heads["gender.weight"], heads["gender.bias"]))
-        pose.append(linear(features["pose"], heads["pose.weight"], heads["pose.bias"]))
-    return torch.cat(gender).softmax(dim=1).cpu(), torch.cat(pose).softmax(dim=1).cpu()
-
-
-def attribute_table(
-    run: RunFolder, train: ImageSet, test: ImageSet, clusters: PoseClusters
-) -> pd.DataFrame:
-    """How often CAP's heads are right: on up to 600 training images, on unseen people, HQ and LQ.
-
-    A test image's true cluster is the one whose centre is nearest to its pose vector.
-
-    Returns:
-        Index: where (set and quality). Columns: gender, pose, and for each the share of the most
-        frequent label, all in 0..1.
-    """
-    some = np.zeros(len(train), dtype=bool)
-    some[np.linspace(0, len(train) - 1, min(len(train), 600)).astype(int)] = True
-    truth = {"train": clusters.labels[some], "test": nearest_cluster(test, clusters)}
-    sets = {"train": train.select(some), "test": test}
-    rows = {}
-    for name, quality in (("train", HQ), ("test", HQ), *(("test", kind) for kind in KINDS)):
-        gender, pose = read_attributes(run, sets[name], quality)
-        labels = sets[name].table["gender"].to_numpy(np.int64)
-        rows[f"{name}, {KIND_TITLES.get(quality, quality)}"] = {
-            "gender": float((gender.argmax(1).numpy() == labels).mean()),
-            "gender guess": float(np.bincount(labels).max() / len(labels)),
-            "pose": float((pose.argmax(1).numpy() == truth[name]).mean()),
-            "pose guess": float(np.bincount(truth[name]).max() / len(labels)),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        for name, features in network(batch.to(fabric.device)).items():
+            parts.setdefault(name, []).append(features.float().cpu())
+    return {name: torch.cat(part).numpy() for name, part in parts.items()}
 
 
 def nearest_cluster(images: ImageSet, clusters: PoseClusters) -> NDArray[np.int64]:
@@ -291,26 +202,3 @@ def nearest_cluster(images: ImageSet, clusters: PoseClusters) -> NDArray[np.int6
     gaps = ((vectors[:, None] - clusters.centres[None]) ** 2).sum(axis=2)
     nearest: NDArray[np.int64] = gaps.argmin(axis=1) + 1
     return nearest
-
-
-def attribute_figure(table: pd.DataFrame, synthetic: bool) -> Figure:
-    """`attribute_table` as bars, with the share that always guessing the commonest label gets."""
-    figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained", sharey=True)
-    for axes, name, title in (
-        (panels[0], "gender", "gender, read from f2 (identity branch)"),
-        (panels[1], "pose", "pose cluster, read from f3 (pose branch)"),
-    ):
-        colours = [JUNK_COLOUR, HQ_COLOUR, *[LQ_COLOUR] * len(KINDS)]
-        bars = axes.bar(range(len(table)), 100 * table[name], color=colours)
-        axes.bar_label(bars, fmt="%.0f", fontsize=8)
-        guess = 100 * table[f"{name} guess"]
-        places = np.arange(len(table))
-        axes.hlines(
-            guess, places - 0.4, places + 0.4, color="black", ls="--", label="commonest label"
-        )
-        axes.set_xticks(places, [text.replace(", ", "\n") for text in table.index], fontsize=8)
-        axes.set(title=title, ylim=(0, 108), ylabel="right, %")
-        axes.legend(fontsize=8, loc="upper right")
-    text = "Can CAP's attributes be read from unseen people?"
-    figure.suptitle(headline_of(text, synthetic), weight="bold")
-    return figure

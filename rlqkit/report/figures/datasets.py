@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,11 +9,13 @@ from matplotlib.figure import Figure
 from rlqkit.data.images import SHIRT, TROUSERS, read_image
 from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.labels.masks import READERS, mask_files
-from rlqkit.data.published.check import resolution_table
 from rlqkit.errors import RlqkitError
 from rlqkit.method.recolouring import recolour
-from rlqkit.report.figures.sheets import Tile, mask_overlay, sheet
-from rlqkit.report.style import GENDERS, HQ_COLOUR, JUNK_COLOUR, LQ_COLOUR
+from rlqkit.report.figures.sheets import Tile, headline_of, mask_overlay, sheet
+from rlqkit.report.style import GENDERS
+
+QUERY_FRAME = "#222222"
+"""As in ranked lists: queries have a dark frame."""
 
 
 def check_summary(report: pd.DataFrame) -> pd.DataFrame:
@@ -34,61 +35,23 @@ def check_summary(report: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("check")
 
 
-def resolution_figure(benchmark: Benchmark) -> Figure:
-    """Short sides of the images of each split, beside the published histogram where there is one.
-
-    Bars are shares of a split; the numbers on them count images.
-    """
-    table = resolution_table(benchmark)
-    splits = list(dict.fromkeys(table.index.get_level_values("split")))
-    figure, axes = plt.subplots(
-        1,
-        len(splits),
-        figsize=(1.2 + 2.3 * len(splits), 3.2),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    stated = bool(table["published"].notna().any())
-    for axis, split in zip(axes[0], splits, strict=True):
-        rows = table.loc[split]
-        places, width = np.arange(len(rows)), 0.4 if stated else 0.7
-        columns = {"found": HQ_COLOUR} | ({"published": JUNK_COLOUR} if stated else {})
-        for shift, (column, colour) in enumerate(columns.items()):
-            counts = rows[column].to_numpy(dtype=np.float64)
-            bars = axis.bar(
-                places + shift * width, counts / max(counts.sum(), 1), width, color=colour,
-                label="on this disk" if column == "found" else "published",
-            )  # fmt: skip
-            texts = [f"{int(count):,}" if count else "" for count in counts]
-            axis.bar_label(bars, texts, fontsize=6, rotation=90, padding=2)
-        axis.set_xticks(places + (width / 2 if stated else 0), rows.index, rotation=60, fontsize=8)
-        axis.set(title=str(split), ylim=(0, 1.25), yticks=np.linspace(0, 1, 5))
-        axis.grid(visible=False, axis="x")
-    axes[0, 0].set_ylabel("share of the split")
-    if stated:
-        handles, names = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, fontsize=8, loc="outside lower center", ncols=2)
-    title = f"{benchmark.name}: short side of the images in pixels"
-    figure.suptitle(_headline(title, benchmark.synthetic), weight="bold")
-    return figure
-
-
 def sample_sheet(benchmark: Benchmark, people: int = 4, columns: int = 10) -> Figure:
     """Some people of the training set, then some of the headline test: queries before gallery."""
     test = benchmark.tests[-1]
     query, gallery = benchmark[test.query], benchmark[test.gallery]
     train = benchmark["train"]
-    rows = [_shots(train, person, columns, "") for person in _spread(train, people)]
+    rows: list[list[Tile | None]] = [
+        [*_shots(train, person, columns, "")] for person in _spread(train, people)
+    ]
     labels = [f"train\nperson {person}" for person in _spread(train, people)]
     for person in _spread(query, people):
-        asked = _shots(query, person, columns // 3, LQ_COLOUR)
-        found = _shots(gallery, person, columns - len(asked), HQ_COLOUR)
-        rows.append([*asked, *found])
+        asked = _shots(query, person, columns // 3, QUERY_FRAME)
+        found = _shots(gallery, person, columns - len(asked), "")
+        rows.append([*asked, None, *found])
         labels.append(f"test\nperson {person}")
     title = f"{benchmark.name}: people of train and of the test '{test.name}'"
-    legend = {"query": LQ_COLOUR, "gallery": HQ_COLOUR}
-    return sheet(rows, _headline(title, benchmark.synthetic), labels, (), legend)
+    legend = {"query; right of the gap: gallery": QUERY_FRAME}
+    return sheet(rows, headline_of(title, benchmark.synthetic), labels, (), legend)
 
 
 def label_sheet(images: ImageSet, count: int = 8) -> Figure:
@@ -116,11 +79,7 @@ def label_sheet(images: ImageSet, count: int = 8) -> Figure:
         )
         names += ["masks", "green shirt,\npurple trousers"]
     title = f"{images.name}: what is known of the images"
-    return sheet(tiles, _headline(title, images.synthetic), names, tile=(1.6, 0.9))
-
-
-def _headline(text: str, synthetic: bool) -> str:
-    return f"{text}  ·  synthetic data" if synthetic else text
+    return sheet(tiles, headline_of(title, images.synthetic), names, tile=(1.6, 0.9))
 
 
 def _spread(images: ImageSet, count: int) -> list[int]:

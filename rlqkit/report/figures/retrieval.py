@@ -1,35 +1,32 @@
-"""Pictures of retrieval: ranked lists, CMC, precision."""
+"""Pictures of retrieval: ranked lists under protocols, image qualities and rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlqkit.data.images import read_image
 from rlqkit.data.imageset import ImageSet
 from rlqkit.data.loaders import evaluation_images
-from rlqkit.evaluation.metrics import PROTOCOLS, Labels, Retrieval, evaluate_features, ranked_list
-from rlqkit.evaluation.protocol import HQ, LQ, Features, headline_name
-from rlqkit.method.degradations import KINDS
+from rlqkit.evaluation.metrics import PROTOCOLS, Labels, ranked_list
+from rlqkit.evaluation.protocol import HQ, Features
 from rlqkit.report.figures.people import outfit_letters
 from rlqkit.report.figures.sheets import Picture, Tile, headline_of, name_below, sheet
 from rlqkit.report.style import (
     CORRECT_COLOUR,
-    HQ_COLOUR,
     JUNK_COLOUR,
     KIND_TITLES,
-    LQ_COLOUR,
-    PROTOCOL_COLOURS,
     STATUS_COLOURS,
     WRONG_COLOUR,
 )
 from rlqkit.runs.folder import RunFolder
+
+WORDS = {"correct": "right", "wrong": "wrong"}
+"""Verdicts as captions say them, so that nobody needs the colours."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,9 @@ def ranked_sheet(
         labels = [[values[index]] for values in query.metric_arrays()]
         entries = ranked_list(search.distances, labels, galleries, search.protocol, k)
         for entry in entries:
-            rank = "junk" if entry.rank is None else f"rank {entry.rank + 1}"
+            verdict = "junk" if entry.rank is None else f"{entry.rank + 1}: {WORDS[entry.status]}"
             below = name_below(gallery, entry.index, letters)
-            caption = f"{rank} · cos {1 - entry.distance:.2f}\n{below}"
+            caption = f"{verdict}\ncos {1 - entry.distance:.2f}\n{below}"
             image = read_image(gallery.paths[entry.index])
             faded = entry.status == "junk"
             row.append(Tile(image, caption, STATUS_COLOURS[entry.status], faded))
@@ -104,113 +101,6 @@ def ranked_sheet(
         rows,
         headline_of(title, query.synthetic),
         [search.label for search in searches],
-        legend={"correct": CORRECT_COLOUR, "wrong": WRONG_COLOUR, "junk": JUNK_COLOUR},
-        tile=(1.5, 0.84),
+        legend={"right": CORRECT_COLOUR, "wrong": WRONG_COLOUR, "junk": JUNK_COLOUR},
+        tile=(1.5, 0.95),
     )
-
-
-def instructive_query(features: Features, query: ImageSet, gallery: ImageSet, k: int = 10) -> int:
-    """The query on whose first k images the protocols differ most.
-
-    Counted: images of the query's identity that some protocols call correct and others junk, with
-    a bonus for queries whose list holds every status under CC. The first of equals wins.
-    """
-    galleries = Labels(*gallery.metric_arrays())
-    best, chosen = -1, 0
-    for i in range(len(query)):
-        labels = [[values[i]] for values in query.metric_arrays()]
-        distances = cosine_distances(features, i, HQ)
-        lists = {p: ranked_list(distances, labels, galleries, p, k) for p in PROTOCOLS}
-        columns = zip(*([e.status for e in entries] for entries in lists.values()), strict=True)
-        score = sum(len(set(column)) > 1 for column in columns)
-        score += k * (len({entry.status for entry in lists["CC"]}) == 3)
-        if score > best:
-            best, chosen = score, i
-    return chosen
-
-
-def best_found_by_all(runs: Mapping[str, RunFolder]) -> int:
-    """The HQ query that the runs answer best in the headline test (CC where clothes are labelled).
-
-    Its worst first match comes earliest.
-
-    The first of equals wins; a query without a valid match is never chosen.
-    """
-    tests = {title: headline_name(run.per_query()) for title, run in runs.items()}
-    hits = np.stack(
-        [_per_query(run, tests[title], HQ)["first_hit"].to_numpy() for title, run in runs.items()]
-    )
-    worst = np.where(hits >= 0, hits, np.iinfo(np.int64).max).max(axis=0)
-    return int(worst.argmin())
-
-
-def _per_query(run: RunFolder, protocol: str, quality: str) -> pd.DataFrame:
-    """Per-query figures of the last epoch against the HQ gallery; quality "LQ" pools the kinds."""
-    table = run.per_query()
-    table = table[(table["rule"] == "last") & (table["protocol"] == protocol)]
-    kinds = KINDS if quality == LQ else (quality,)
-    return table[table["query"].isin(kinds) & (table["gallery"] == HQ)]
-
-
-def retrievals(
-    features: Features, query: ImageSet, gallery: ImageSet, quality: str
-) -> dict[str, Retrieval]:
-    """Every protocol for queries of one quality on the HQ gallery."""
-    labels = Labels(*query.metric_arrays()), Labels(*gallery.metric_arrays())
-    return evaluate_features(
-        features["query", quality], features["gallery", HQ], *labels, PROTOCOLS
-    )
-
-
-def cmc_figure(
-    runs: Mapping[str, RunFolder], query: ImageSet, gallery: ImageSet, ranks: int = 20
-) -> Figure:
-    """CMC curves of every protocol, HQ queries and LQ queries (mean of the three kinds)."""
-    styles = dict(zip(runs, ("--", "-", ":", "-."), strict=False))
-    ranks = min(ranks, len(gallery))
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
-    for axes, (name, qualities) in zip(panels, {HQ: (HQ,), LQ: KINDS}.items(), strict=True):
-        for title, run in runs.items():
-            features = run.features()
-            found = [retrievals(features, query, gallery, quality) for quality in qualities]
-            for protocol in PROTOCOLS:
-                curve = 100 * np.mean([f[protocol].cmc[:ranks] for f in found], axis=0)
-                colour, label = PROTOCOL_COLOURS[protocol], f"{title}, {protocol}"
-                axes.plot(np.arange(1, ranks + 1), curve, styles[title], color=colour, label=label)
-        axes.set(title=f"{name} queries, HQ gallery", xlabel="rank k", ylim=(0, 100))
-        axes.set_xticks([1, *range(5, ranks + 1, 5)])
-    panels[0].set_ylabel("first match within k, %")
-    panels[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    title = headline_of("CMC: how soon does the first correct match come?", query.synthetic)
-    figure.suptitle(title, weight="bold")
-    return figure
-
-
-def precision_figure(run: RunFolder, title: str, synthetic: bool) -> Figure:
-    """Histogram of every query's average precision, HQ beside LQ, for each test of a run."""
-    tests = run.per_query()["protocol"].unique()
-    figure, grid = plt.subplots(
-        1, len(tests), figsize=(1 + 10 / 3 * len(tests), 3.4), layout="constrained", sharey=True,
-        squeeze=False,
-    )  # fmt: skip
-    panels = grid[0]
-    bins = np.geomspace(1e-3, 1, 25)
-    for axes, protocol in zip(panels, tests, strict=True):
-        for quality, colour in ((HQ, HQ_COLOUR), (LQ, LQ_COLOUR)):
-            values = _per_query(run, protocol, quality)["average_precision"].dropna().to_numpy()
-            shown = np.maximum(values, bins[0])
-            weights = np.full(len(values), 100 / len(values))
-            label = f"{quality}, mAP {100 * values.mean():.1f}"
-            axes.hist(shown, bins, weights=weights, histtype="stepfilled", alpha=0.35, color=colour)
-            axes.hist(
-                shown, bins, weights=weights, histtype="step", lw=1.5, color=colour, label=label
-            )
-            axes.axvline(values.mean(), color=colour, ls="--")
-        axes.set(title=protocol, xlabel="average precision of a query")
-        axes.set(xscale="log", xlim=(1e-3, 1))
-        axes.set_xticks([0.001, 0.01, 0.1, 1], [".001", ".01", ".1", "1"])
-        axes.legend(fontsize=8)
-    panels[0].set_ylabel("queries, %")
-    text = f"{title}: one mAP (dashed) stands for very different queries"
-    figure.suptitle(headline_of(text, synthetic), weight="bold")
-    return figure
