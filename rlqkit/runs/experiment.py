@@ -158,10 +158,16 @@ def complete(
             folder.path / "checkpoint.pt", 60 * run.config.runtime.checkpoint_minutes
         )
         checkpoint.restore(training, folder.path / "checkpoint.pt")
-        on_first(fabric, lambda: folder.start(run.config, run.read, run.precision))
+        on_first(fabric, lambda: _start(run, training))
         training.run(progress)
         on_first(fabric, lambda: _write_results(run, training, started))
     return folder
+
+
+def _start(run: Run, training: Training) -> None:
+    run.folder.start(run.config, run.read, run.precision)
+    if training.target.poses is not None:
+        run.folder.save_poses(training.target.poses)
 
 
 def _write_results(run: Run, training: Training, started: float) -> None:
