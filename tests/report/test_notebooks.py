@@ -16,7 +16,7 @@ from rlqkit.runs.reproduce import train_all
 
 NAMES = (
     "00_tour", "01_data", "02_degradations", "03_coarse_attributes", "04_base_and_teacher",
-    "05_rlq_training", "06_evaluation", "07_ablation", "08_feature_collapse", "09_audit",
+    "05_rlq_training", "06_evaluation", "07_ablation", "12_feature_collapse", "09_audit",
     "10_real_data",
 )  # fmt: skip
 LONGEST_CELL = 40
