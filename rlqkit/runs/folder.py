@@ -38,6 +38,7 @@ from safetensors.torch import save_file as save_tensors
 
 from rlqkit import __version__
 from rlqkit.config import (
+    AveragingConfig,
     CapConfig,
     CompatConfig,
     Config,
@@ -73,6 +74,8 @@ def what_counts(config: Config) -> Config:
     """
     row, compat = find_row(config.row), config.compat
     switches = {f.name: compat.switch(f.name) for f in fields(compat) if f.name != "preset"}
+    if not row.mean_of:
+        config = replace(config, averaging=AveragingConfig())
     if not row.uses_pose:
         config = replace(config, cap=CapConfig())
         config = replace(config, model=replace(config.model, pose_from=ModelConfig.pose_from))
