@@ -88,7 +88,7 @@ def dry_make(folder: Path, *arguments: str) -> str:
 def test_make_without_cuda(bare_copy: Path) -> None:
     installs = [line for line in dry_make(bare_copy, "install", "CPU=1").splitlines()
                 if "pip install" in line]  # fmt: skip
-    torch, setuptools, rest = installs
+    setuptools, torch, rest = installs
     pins = f"torch{LOCKED['torch'].specifier} torchvision{LOCKED['torchvision'].specifier}"
     assert torch.endswith(f"--index-url {INDEX} --no-deps {pins}")
     assert setuptools.endswith("-c requirements.lock setuptools")
