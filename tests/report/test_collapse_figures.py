@@ -212,6 +212,14 @@ def test_every_image_is_a_dot_in_the_colour_of_its_quality(flat: collapse_maps.F
     assert np.allclose(dots.get_facecolors()[right][:, :3], colours[1])
     assert np.allclose(dots.get_facecolors()[~right][:, :3], colours[0])
     assert figure.axes[0].get_title() == "base\na note"
+    ground = np.asarray(figure.axes[0].images[0].get_array())
+    bare = ground[..., 3] < 0.1
+    red_over_blue = ground[..., 0] - ground[..., 2]
+    assert bare.any()
+    lived = np.where(bare, 0, red_over_blue)  # HQ to the left, LQ to the right
+    assert (
+        lived[:, :45].min() < -0.2 and lived[:, 45:].max() > 0.2
+    )
 
 
 def test_people_have_hulls_and_one_arrow_each(flat: collapse_maps.FlatMap) -> None:
