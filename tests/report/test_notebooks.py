@@ -15,7 +15,7 @@ from rlqkit.runs.plan import planned_runs
 from rlqkit.runs.reproduce import train_all
 
 NAMES = (
-    "00_tour", "01_data", "02_degradations", "03_coarse_attributes",
+    "00_tour", "02_data", "03_degradations", "04_losses_from_scratch",
     "05_network_and_base_model", "06_evaluation", "07_ablation", "07_cap_and_tad",
     "12_feature_collapse", "09_audit",
     "10_real_data",
