@@ -106,6 +106,13 @@ def test_branches_part_behind_the_trunk() -> None:
     assert lines[0][1] > 90 > 50 > lines[1][1]
 
 
+def test_a_model_keeps_its_colour_whoever_stands_beside_it() -> None:
+    alone = collapse.model_colours(["RLQ"])
+    both = collapse.model_colours(["my row", "start weights", "RLQ", "another"])
+    assert alone["RLQ"] == both["RLQ"] and len(set(both.values())) == 4
+    assert not set(both.values()) & {HQ_COLOUR, LQ_COLOUR}
+
+
 # -------------------------------------------------------------------------------------- images
 
 
@@ -217,9 +224,7 @@ def test_every_image_is_a_dot_in_the_colour_of_its_quality(flat: collapse_maps.F
     red_over_blue = ground[..., 0] - ground[..., 2]
     assert bare.any()
     lived = np.where(bare, 0, red_over_blue)  # HQ to the left, LQ to the right
-    assert (
-        lived[:, :45].min() < -0.2 and lived[:, 45:].max() > 0.2
-    )
+    assert lived[:, :45].min() < -0.2 and lived[:, 45:].max() > 0.2
 
 
 def test_people_have_hulls_and_one_arrow_each(flat: collapse_maps.FlatMap) -> None:

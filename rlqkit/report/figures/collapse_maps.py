@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -19,7 +21,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from rlqkit.report.style import GREY, HQ_COLOUR, LIGHT, LQ_COLOUR
 
-Positions = NDArray[np.floating]
+Positions = NDArray[np.floating[Any]]
 PEOPLE_COLOURS = ("#e41a1c", "#2171b5", "#238b45", "#984ea3", "#b15928", "#111111")
 GROUND = LinearSegmentedColormap.from_list("quality", [HQ_COLOUR, "white", LQ_COLOUR])
 CELLS = 90
@@ -135,7 +137,7 @@ def animate_severity(
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     caption = figure.suptitle(f"{title}\n{steps[0][0]}", fontsize=12)
 
-    def draw(frame: int) -> list[object]:
+    def draw(frame: int) -> list[Artist]:
         place, share = divmod(min(frame, (len(steps) - 1) * between), between)
         end = min(place + 1, len(steps) - 1)
         for model, dots in moving.items():
@@ -203,13 +205,13 @@ def _draw_person(axes: Axes, hq: Positions, lq: Positions, colour: str) -> None:
         corners = _hull(points)
         if inside:
             axes.fill(*corners.T, color=colour, alpha=inside, linewidth=0, zorder=2)
-        style = "-" if inside else (0, (3, 2))
+        style: Any = "-" if inside else (0, (3, 2))
         axes.plot(
             *np.concatenate([corners, corners[:1]]).T, color=colour, linestyle=style, linewidth=1.2,
             alpha=0.8, zorder=3,
         )  # fmt: skip
     start, end = hq.mean(axis=0), lq.mean(axis=0)
-    arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1.8, "shrinkA": 0, "shrinkB": 0}
+    arrow: Any = {"arrowstyle": "-|>", "color": colour, "lw": 1.8, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", xy=tuple(end), xytext=tuple(start), arrowprops=arrow, zorder=5)
 
 
