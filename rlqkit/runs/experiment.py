@@ -19,7 +19,13 @@ from tqdm import tqdm
 from rlqkit.config import Config
 from rlqkit.data.fingerprint import fingerprint
 from rlqkit.data.imageset import Benchmark, ImageSet
-from rlqkit.data.loaders import external_data, load_benchmark, load_external, target_data
+from rlqkit.data.loaders import (
+    TargetData,
+    external_data,
+    load_benchmark,
+    load_external,
+    target_data,
+)
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.protocol import (
     Evaluation,
@@ -194,8 +200,9 @@ def _average(run: Run, progress: bool, say: Say) -> None:
 
 def _start(run: Run, training: Training) -> None:
     run.folder.start(run.config, run.read, run.precision)
-    if training.target.poses is not None:
-        run.folder.save_poses(training.target.poses)
+    target = training.target
+    if isinstance(target, TargetData) and target.poses is not None:
+        run.folder.save_poses(target.poses)
 
 
 def _write_results(run: Run, training: Training, started: float) -> None:
