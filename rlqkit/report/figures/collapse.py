@@ -79,7 +79,7 @@ def plot_measures(
     grid[0, 0].set_ylim(len(models) - 0.5, -0.5)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9
+        handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=9
     )
     figure.suptitle(title, fontsize=13)
     return figure
@@ -287,15 +287,15 @@ def _finish(
         axes.axhline(_shown(floors[measure], measure), label="random features", **CHANCE_STYLE)
     if ylabel:
         axes.set_ylabel(told.title + (", %" if told.percent else ""))
-    if told.percent:
-        axes.set_ylim(-3, 103)
+    if told.percent and told.healthy != "50 %":
+        axes.set_ylim(bottom=0)
 
 
 def _legend_below(figure: Figure, axes: Axes, title: str) -> None:
     handles, labels = axes.get_legend_handles_labels()
     named: dict[str, Any] = dict(zip(labels, handles, strict=True))
     figure.legend(
-        list(named.values()), list(named), loc="outside lower center", ncols=len(named),
+        list(named.values()), list(named), loc="outside lower left", ncols=len(named),
         frameon=False, fontsize=9,
     )  # fmt: skip
     figure.suptitle(title, fontsize=13)

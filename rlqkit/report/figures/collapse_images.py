@@ -205,4 +205,4 @@ def _neighbour_tile(
     n = len(identity)
     right = identity[position % n] == identity[query]
     colour = LQ_COLOUR if position >= n else HQ_COLOUR
-    return Tile(picture(int(position)), "✓ same person" if right else "", colour)
+    return Tile(picture(int(position)), "✓ right" if right else "", colour)

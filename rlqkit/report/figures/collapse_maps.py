@@ -73,7 +73,7 @@ def plot_quality_maps(rows: Sequence[Sequence[FlatMap]], title: str) -> Figure:
         Patch(facecolor=GROUND(0.85), label="ground where LQ prevails"),
         Patch(facecolor=GROUND(0.15), label="ground where HQ prevails"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False)
     return figure
 
 
@@ -105,7 +105,7 @@ def plot_people_maps(
         *(_dot(c, "o", f"person {p}") for p, c in zip(people, PEOPLE_COLOURS, strict=False)),
         _dot(GREY, "o", "HQ, filled hull"), _dot(GREY, "^", "LQ, open hull"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
@@ -134,7 +134,7 @@ def animate_severity(
         moving[model] = axes.scatter(*still.T, s=8, color=LQ_COLOUR, alpha=0.85, linewidth=0)
         _frame(axes, FlatMap(model, still, np.concatenate([lq[model] for _, lq in steps])))
     handles = [_dot(HQ_COLOUR, "o", "HQ image"), _dot(LQ_COLOUR, "o", "the same image, damaged")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False)
     caption = figure.suptitle(f"{title}\n{steps[0][0]}", fontsize=12)
 
     def draw(frame: int) -> list[Artist]:
