@@ -353,6 +353,20 @@ def test_names_of_atr_labels_are_known(tmp_path: Path, tiny: Path) -> None:
     assert {*shirt, *trousers} == set(models.ATR_CLOTHES)
 
 
+def test_an_export_without_labels_is_told_what_makes_some(
+    tiny_benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """Though rendered it isn't in the embedded layout; images without anybody are fine there."""
+    root = export(tiny_benchmark, tmp_path / "prcc", "prcc", False)
+    images = load("prcc", root)["train"]
+    assert images.synthetic and not images.embedded and tiny_benchmark["train"].embedded
+    refused(images.require_joints, "labels/keypoints.csv", "rlqkit data label")
+    refused(images.require_masks, "labels/parsing-lip", "rlqkit data label")
+    joints = np.ones((len(images), 17, 3))
+    joints[3] = np.nan
+    replace(images, joints=joints).require_joints()
+
+
 # -------------------------------------------------------------------------------------- score
 
 
@@ -496,6 +510,7 @@ def test_from_bare_images_to_two_epochs_of_rlq(few: Benchmark, tiny: Path, tmp_p
         options += ["--set", f"{key}={value}"]
     refusal = rlqkit("plan", *options, "--dry-run")
     assert refusal.code == 2 and "no gender label" in refusal.out
+    assert "labels/gender.csv" in refusal.out
     people = pd.read_csv(root / "exported.csv").query("split == 'train'")
     people = people[["identity", "gender"]].drop_duplicates()
     people.set_axis(["ID", "Gender"], axis=1).to_csv(root / "labels" / "gender.csv", index=False)
