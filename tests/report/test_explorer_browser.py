@@ -31,6 +31,11 @@ return [box.left + share(source.data[`x${v}`][point], plot.x_range) * plot.inner
         box.top + (1 - share(source.data[`y${v}`][point], plot.y_range)) * plot.inner_height];
 """
 """Where a point lies in the window, CSS px."""
+WINDOW = """
+const { x_range, y_range } = Bokeh.documents[0].get_model_by_name(`map${arguments[0]}`);
+return [[x_range.start, y_range.start], [x_range.end, y_range.end]];
+"""
+"""Lower left and upper right corner of what a map shows."""
 STILL = "return document.body.dataset.ready === 'yes' && !window.explorer.state.moving"
 
 
@@ -130,6 +135,11 @@ def test_the_dials_move_the_points_and_say_so(opened: Browser, exploration: Expl
         assert text in opened.driver.find_element(By.ID, "words-0").text
         current = opened.driver.find_elements(By.CSS_SELECTOR, "tr[aria-current]")
         assert [line.get_attribute("data-setting") for line in current] == [str(number)]
+        for v in range(len(exploration.views)):
+            places = drawn_places(opened, v)
+            low, high = opened.run(WINDOW, v)
+            assert (places > low).all() and (places < high).all()  # the whole map is in sight
+            assert (places.max(axis=0) - places.min(axis=0)).max() > 0.8 * (high[0] - low[0])
     set_dial(opened, "pixelation", 0)
     assert drawn_places(opened, 0) == pytest.approx(exploration.views[0].positions[0] / STEPS)
 
@@ -223,7 +233,7 @@ def test_filters_hide_points(opened: Browser, exploration: Exploration) -> None:
     opened.driver.find_element(By.CSS_SELECTOR, "#camera-filter summary").click()
     camera = int(people["camera"].min())
     opened.driver.find_element(By.CSS_SELECTOR, f"input[name=camera][value='{camera}']").click()
-    own = (people["camera"] != camera).to_numpy()
+    own = (people["camera"] != camera).to_numpy(copy=True)
     assert shown(opened).tolist() == [False] * count + own.tolist()
     opened.driver.find_element(By.CSS_SELECTOR, "#camera-filter summary").click()
     opened.driver.find_element(By.CSS_SELECTOR, "#people-filter summary").click()
