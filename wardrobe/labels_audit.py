@@ -76,7 +76,9 @@ def audit_labels(benchmark: Benchmark, progress: bool = False) -> pd.DataFrame:
         for check, scores in image_scores(images, progress).items():
             names = images.table["file"].to_numpy(dtype=object)
             rows.append(_row(check, split, scores, names, ALLOWED[check]))
-    rows += [_one_gender(benchmark), *_renderer_gender(benchmark), _poses(benchmark)]
+    rows += [_one_gender(benchmark), *_renderer_gender(benchmark)]
+    if "train" in benchmark.sets:  # a set of test people has no clusters of its own
+        rows.append(_poses(benchmark))
     return pd.DataFrame(rows)
 
 

@@ -330,3 +330,14 @@ def test_command_prints_writes_and_fails_on_problems(tiny_wardrobe: Path, tmp_pa
     written = pd.read_csv(tmp_path / "audit" / "audit_shortcuts.csv")
     assert len(written) == 16 and {"rank1", "low", "high", "expected"} <= set(written)
     assert (tmp_path / "audit" / "audit_labels.csv").is_file()
+
+
+def test_a_set_of_test_people_alone_has_no_pose_clusters_to_check(
+    tiny_benchmark: Benchmark,
+) -> None:
+    alone = {split: tiny_benchmark[split] for split in ("query", "gallery")}
+    whole = labels_audit.audit_labels(tiny_benchmark)
+    fewer = labels_audit.audit_labels(replace(tiny_benchmark, sets=alone))
+    clusters = "mean skeletons of pose clusters stand"
+    assert clusters in set(whole["check"]) and clusters not in set(fewer["check"])
+    assert set(fewer["split"]) < set(whole["split"])

@@ -232,4 +232,4 @@ def _map(source: ColumnDataSource, shown: BooleanFilter, number: int) -> figure:
 
 
 def _range() -> Range1d:
-    return Range1d(-MARGIN, 1 + MARGIN)
+    return Range1d(start=-MARGIN, end=1 + MARGIN)
