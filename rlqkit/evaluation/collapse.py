@@ -146,7 +146,7 @@ def person_sums(
     people = len(identity)
 
     def summed(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(code, weights=values, minlength=people)
+        return np.bincount(code, weights=values, minlength=people).astype(np.float64)
 
     pairs = np.outer(count, count).astype(np.float64)
     np.fill_diagonal(pairs, 0)

@@ -67,7 +67,9 @@ def plot_measures(
     for axes, measure in zip(grid[0], measures, strict=True):
         told = MEASURES[measure]
         if floors is not None:
-            axes.axvline(_shown(floors[measure], measure), label="random features", **CHANCE_STYLE)
+            axes.axvline(
+                float(_shown(floors[measure], measure)), label="random features", **CHANCE_STYLE
+            )
         if hq is not None:
             _dots(axes, hq, models, measure, HQ_COLOUR, "white", "HQ in place of LQ", 0.16)
         _dots(axes, lq, models, measure, LQ_COLOUR, LQ_COLOUR, "LQ", -0.16)
@@ -284,7 +286,9 @@ def _finish(
     """Label, range and floor of a panel whose values go upwards."""
     told = MEASURES[measure]
     if floors is not None:
-        axes.axhline(_shown(floors[measure], measure), label="random features", **CHANCE_STYLE)
+        axes.axhline(
+            float(_shown(floors[measure], measure)), label="random features", **CHANCE_STYLE
+        )
     if ylabel:
         axes.set_ylabel(told.title + (", %" if told.percent else ""))
     if told.percent and told.healthy != "50 %":

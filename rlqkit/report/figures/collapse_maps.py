@@ -58,7 +58,7 @@ def plot_quality_maps(rows: Sequence[Sequence[FlatMap]], title: str) -> Figure:
         title: of the figure.
     """
     figure, grid = _panels(rows, title)
-    for axes, one in zip(grid.flat, _filled(rows), strict=True):
+    for axes, one in zip(grid, _filled(rows), strict=True):
         if one is None:
             axes.set_axis_off()
             continue
@@ -69,14 +69,20 @@ def plot_quality_maps(rows: Sequence[Sequence[FlatMap]], title: str) -> Figure:
         _frame(axes, one)
         _colour_ground(axes, one)
         axes.scatter(
-            *both[order].T, c=colours[order], s=13, edgecolor="white", linewidth=0.3, zorder=3
+            both[order, 0],
+            both[order, 1],
+            c=colours[order],
+            s=13,
+            edgecolor="white",
+            linewidth=0.3,
+            zorder=3,
         )
     handles = [
         _dot(HQ_COLOUR, "o", "HQ image"), _dot(LQ_COLOUR, "o", "LQ image"),
-        Patch(facecolor=GROUND(0.85), label="ground where LQ prevails"),
-        Patch(facecolor=GROUND(0.15), label="ground where HQ prevails"),
+        Patch(facecolor=GROUND(0.85), label="more LQ"),
+        Patch(facecolor=GROUND(0.15), label="more HQ"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False)
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
@@ -98,12 +104,12 @@ def plot_people_maps(
         title: of the figure.
     """
     figure, grid = _panels(rows, title)
-    for axes, one in zip(grid.flat, _filled(rows), strict=True):
+    for axes, one in zip(grid, _filled(rows), strict=True):
         if one is None:
             axes.set_axis_off()
             continue
-        axes.scatter(*one.hq.T, s=6, color=LIGHT, linewidth=0, zorder=1)
-        axes.scatter(*one.lq.T, s=6, color="#a9a9a9", linewidth=0, zorder=1)
+        axes.scatter(one.hq[:, 0], one.hq[:, 1], s=6, color=LIGHT, linewidth=0, zorder=1)
+        axes.scatter(one.lq[:, 0], one.lq[:, 1], s=6, color="#a9a9a9", linewidth=0, zorder=1)
         for person, colour in zip(people, PEOPLE_COLOURS, strict=False):
             _draw_person(axes, one.hq[identity == person], one.lq[identity == person], colour)
         _frame(axes, one)
@@ -159,13 +165,13 @@ def animate_severity(
     return file
 
 
-def _panels(rows: Sequence[Sequence[FlatMap]], title: str) -> tuple[Figure, NDArray[np.object_]]:
+def _panels(rows: Sequence[Sequence[FlatMap]], title: str) -> tuple[Figure, list[Axes]]:
     across = max(map(len, rows))
     figure, grid = plt.subplots(
         len(rows), across, figsize=(4.7 * across, 4.9 * len(rows) + 0.7), squeeze=False
     )
     figure.suptitle(title, fontsize=13)
-    return figure, grid
+    return figure, list(grid.flat)
 
 
 def _filled(rows: Sequence[Sequence[FlatMap]]) -> list[FlatMap | None]:
@@ -211,8 +217,17 @@ def _colour_ground(axes: Axes, one: FlatMap) -> None:
 
 
 def _draw_person(axes: Axes, hq: Positions, lq: Positions, colour: str) -> None:
-    axes.scatter(*hq.T, s=42, color=colour, edgecolor="white", linewidth=0.6, zorder=4)
-    axes.scatter(*lq.T, s=48, color=colour, marker="^", edgecolor="white", linewidth=0.6, zorder=4)
+    axes.scatter(hq[:, 0], hq[:, 1], s=42, color=colour, edgecolor="white", linewidth=0.6, zorder=4)
+    axes.scatter(
+        lq[:, 0],
+        lq[:, 1],
+        s=48,
+        color=colour,
+        marker="^",
+        edgecolor="white",
+        linewidth=0.6,
+        zorder=4,
+    )
     for points, inside in ((hq, 0.22), (lq, 0.0)):
         corners = _hull(points)
         if inside:
