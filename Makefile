@@ -52,8 +52,8 @@ ifeq ($(CPU),1)
 	@echo "Installing into $(VENV), without CUDA (some minutes)"
 	$(PYTHON) -m venv $(VENV)
 	@echo 1 >$(VENV)/.cpu
-	$(PIP) --index-url $(TORCH_INDEX) --no-deps $(TORCH)
 	$(PIP_NEEDED) setuptools
+	$(PIP) --index-url $(TORCH_INDEX) --no-deps $(TORCH)
 	$(PIP_NEEDED) --no-build-isolation -e '.[dev$(if $(EXTRAS),$(comma)$(EXTRAS))]'
 else
 	@echo "Installing into $(VENV) (about 7 GB on Linux, where torch brings CUDA; some minutes)"

@@ -379,9 +379,9 @@ def claims(dataset: str | None, results: str) -> None:
 @click.option("--variants", is_flag=True, help="Also those behind single published figures.")
 def rows(variants: bool) -> None:
     """List the rows of the ablation: names, loss terms, what each shows."""
-    from rlqkit.method.rows import ROWS, TEACHER, VARIANTS
+    from rlqkit.method.rows import OWN, ROWS, TEACHER, VARIANTS
 
-    for row in (*ROWS.values(), TEACHER, *(VARIANTS.values() if variants else ())):
+    for row in (*ROWS.values(), *OWN.values(), TEACHER, *(VARIANTS.values() if variants else ())):
         terms = ", ".join([*row.terms, *row.tad_terms])
         click.echo(f"{row.name:15} {row.explanation}\n{'':15} {terms}")
 

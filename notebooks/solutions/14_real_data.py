@@ -1,4 +1,7 @@
 # %% Exercise 14.1
+import re
+
+
 def parse(name):
     found = re.fullmatch(r"(\d+)_(\d+)_c(\d+)_(\d+)\.\w+", name)
     return tuple(int(part) for part in found.groups()[:3]) if found else None
@@ -8,6 +11,9 @@ answer = parse
 
 
 # %% Exercise 14.1 wrong
+import re
+
+
 def parse(name):
     parts = re.findall(r"\d+", name)
     return tuple(int(part) for part in parts[1:4])

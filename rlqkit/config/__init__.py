@@ -16,6 +16,7 @@ from rlqkit.config.profiles import (
 from rlqkit.config.schema import (
     NOT_HASHED,
     PROFILES,
+    AveragingConfig,
     CapConfig,
     CompatConfig,
     Config,
@@ -33,8 +34,8 @@ from rlqkit.config.schema import (
 from rlqkit.config.strict import build, build_section, get
 
 __all__ = [
-    "NOT_HASHED", "PROFILES", "CapConfig", "CompatConfig", "Config", "DataConfig",
-    "EvaluationConfig", "ModelConfig", "Moment", "QualityConfig", "RecolouringConfig",
+    "NOT_HASHED", "PROFILES", "AveragingConfig", "CapConfig", "CompatConfig", "Config",
+    "DataConfig", "EvaluationConfig", "ModelConfig", "Moment", "QualityConfig", "RecolouringConfig",
     "ReproduceConfig", "RuntimeConfig", "TeacherConfig", "TrainingConfig", "build",
     "build_section", "config_hash", "dataset_settings", "flatten", "from_dict", "get",
     "given_overrides", "is_hashed",

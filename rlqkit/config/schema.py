@@ -19,8 +19,8 @@ class DataConfig:
     root: str = ""
     """Folder of the target data set; empty = where the kit finds it by name. Not hashed."""
     test: str = ""
-    """Data set whose query and gallery are searched instead of the target's own: fresh people before
-    the same cameras. Empty = the target's own."""
+    """Data set whose query and gallery are searched instead of the target's own: fresh people
+    before the same cameras. Empty = the target's own."""
     test_root: str = ""
     """Folder of that data set; empty = where the kit finds it by name. Not hashed."""
     external: str = "wardrobe-v2"
@@ -167,6 +167,16 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True)
+class AveragingConfig:
+    """The rows that average two others."""
+
+    weight: float = 0.6
+    """Weight of the second row's network, 0..1; chosen on validation people."""
+    batches: int = 40
+    """Batches of target images that batch statistics are taken from anew."""
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """What is measured after the training."""
 
@@ -260,6 +270,7 @@ class Config:
     recolouring: RecolouringConfig = field(default_factory=RecolouringConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     compat: CompatConfig = field(default_factory=CompatConfig)
     reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)

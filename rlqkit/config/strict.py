@@ -112,7 +112,7 @@ def _validate_sizes(config: Config) -> None:
     at_least = {
         2: ("training.batch", "teacher.batch"),  # batch normalisation needs two images
         1: (
-            "data.height", "data.width", "cap.clusters", "training.instances",
+            "averaging.batches", "data.height", "data.width", "cap.clusters", "training.instances",
             "training.evaluations", "training.processes", "evaluation.batch", "runtime.jobs",
         ),
         0: (
@@ -135,6 +135,8 @@ def _validate_sizes(config: Config) -> None:
     for key, seed in seeds.items():
         if not 0 <= seed < 2**32:  # NumPy's generator takes no more
             raise RlqkitError(f"{key} = {seed} must be at least 0 and below 2^32")
+    if not 0 <= config.averaging.weight <= 1:
+        raise RlqkitError(f"averaging.weight = {config.averaging.weight} must lie in 0..1")
     if config.training.learning_rate <= 0:
         raise RlqkitError(f"training.learning_rate = {config.training.learning_rate} must be > 0")
     for key in ("training.warmup", "training.cosine_from"):

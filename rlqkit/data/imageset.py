@@ -27,6 +27,11 @@ IDENTITY_GROUPS = {
     "external": ("external",),
 }
 N_JOINTS = 17  # COCO order
+_MASKS = " (labels/masks or labels/parsing-lip; rlqkit data label makes some)"
+_JOINTS = (
+    "labels/keypoints.csv or .json (rlqkit data label makes some), give pose labels "
+    "(labels/pose_clusters.csv)"
+)
 UNKNOWN = -1  # a gender that nobody annotated
 
 
@@ -149,6 +154,11 @@ class ImageSet:
             )
         return self.select(np.isin(self.identities, np.unique(self.identities)[:count]))
 
+    @property
+    def embedded(self) -> bool:
+        """In the embedded set's layout, which brings its labels; an export in another doesn't."""
+        return self.synthetic and "part" not in self.table
+
     def require_masks(self) -> None:
         """Raise RlqkitError unless every image has clothes masks (recolouring needs them)."""
         lacking = self.table.loc[self.table["mask"] == "", "file"]
@@ -156,27 +166,25 @@ class ImageSet:
             raise RlqkitError(
                 f"{self.name}: {lacking.iloc[0]} has no clothes mask ({len(lacking)} of "
                 f"{len(self)} images lack one): add the masks"
-                f"{'' if self.synthetic else ' (labels/masks or labels/parsing-lip)'}, or choose "
-                "rows without recolouring"
+                f"{'' if self.embedded else _MASKS}, or choose rows without recolouring"
             )
 
     def require_joints(self) -> None:
         """Raise RlqkitError unless images have joints (pose clusters need them).
 
-        On rendered images every one must have them; on photographs a pose estimator finds nobody
-        in some, which get label 0, but not in all.
+        In the embedded layout every image must have them; a pose estimator finds nobody in some,
+        which get label 0, but not in all.
         """
         missing = (
             np.ones(len(self), dtype=bool)
             if self.joints is None
             else ~np.isfinite(self.joints[..., :2]).all(axis=(1, 2))
         )
-        if missing.all() or (missing.any() and self.synthetic):
-            source = "joints.csv" if self.synthetic else "labels/keypoints.csv or .json"
-            labels = "" if self.synthetic else ", give pose labels (labels/pose_clusters.csv)"
+        if missing.all() or (missing.any() and self.embedded):
+            source = "joints.csv" if self.embedded else _JOINTS
             raise RlqkitError(
                 f"{self.name}: {self.table['file'][int(missing.argmax())]} has no joints "
-                f"({missing.sum()} of {len(self)} images lack them): add them to {source}{labels}, "
+                f"({missing.sum()} of {len(self)} images lack them): add them to {source}, "
                 "or choose rows without pose"
             )
 
@@ -187,7 +195,7 @@ class ImageSet:
             raise RlqkitError(
                 f"{self.name}: identity {lacking[0]} has no gender label ({len(lacking)} of "
                 f"{self.n_identities} identities lack one): add it"
-                f"{'' if self.synthetic else ' to labels/gender.csv'}, or choose rows without "
+                f"{'' if self.embedded else ' to labels/gender.csv'}, or choose rows without "
                 "gender"
             )
 

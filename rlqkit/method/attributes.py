@@ -136,13 +136,7 @@ def fit_pose_clusters(
     from sklearn.cluster import KMeans  # slow to import, and only label making needs it
 
     _check_kind(kind)
-    points = np.asarray(joints, np.float64)
-    if points.ndim != 3 or points.shape[1] != 17 or np.shape(sizes) != (len(points), 2):
-        raise RlqkitError(
-            f"joints {points.shape} and sizes {np.shape(sizes)}: give (n, 17, 2) and (n, 2)"
-        )
-    places = points[:, :, :2]
-    found = np.flatnonzero(~np.isnan(places).any((1, 2)) & (places != 0).any((1, 2)))
+    points, found = _poses(joints, sizes)
     if not 1 <= clusters <= len(found):
         raise RlqkitError(
             f"pose clusters = {clusters}: give 1 to {len(found)}, the number of poses found"
@@ -168,6 +162,42 @@ def fit_pose_clusters(
         counts=np.bincount(nearest, minlength=clusters),
         inertia=float(fitted.inertia_),
     )
+
+
+def nearest_clusters(
+    clusters: PoseClusters, joints: NDArray[np.floating], sizes: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Clusters that were fitted on other images, applied to these: (n,) int64, 0 = no pose.
+
+    An image with a pose gets the cluster, 1..K, whose centre is nearest to its pose vector, as
+    K-means predicts. joints, sizes: see `fit_pose_clusters`. Raises RlqkitError for published
+    clusters, which have no centres, and for shapes that do not agree.
+    """
+    if not np.isfinite(clusters.centres).all():
+        raise RlqkitError(
+            "pose clusters of a label file have no centres, so no other image can be given one: "
+            "give joints (labels/keypoints.csv or .json) instead of pose labels"
+        )
+    points, found = _poses(joints, sizes)
+    labels = np.zeros(len(points), np.int64)
+    for i in found:
+        vector = pose_vector(points[i], tuple(sizes[i]), clusters.kind)
+        labels[i] = ((clusters.centres - vector) ** 2).sum(1).argmin() + 1
+    return labels
+
+
+def _poses(
+    joints: NDArray[np.floating], sizes: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Joints as float64 and the rows that have a pose; RlqkitError unless shapes agree."""
+    points = np.asarray(joints, np.float64)
+    if points.ndim != 3 or points.shape[1] != 17 or np.shape(sizes) != (len(points), 2):
+        raise RlqkitError(
+            f"joints {points.shape} and sizes {np.shape(sizes)}: give (n, 17, 2) and (n, 2)"
+        )
+    places = points[:, :, :2]
+    found = ~np.isnan(places).any((1, 2)) & (places != 0).any((1, 2))
+    return points, np.flatnonzero(found)
 
 
 def check_pose_labels(labels: Iterable[int], clusters: int) -> NDArray[np.int64]:

@@ -99,10 +99,8 @@ of 16 to 63 leaves blocks of 3 to 12 input pixels. At 128x64 the same range leav
 2.7 to 8 at 128x64, and twice the sigma. Motion kernels stay, so at small inputs they are shorter
 than the paper's at 384x192. At 64x32 it does half of that, yet more than the paper's ranges would;
 stronger ones would leave nothing of the person. This equates the finest detail that is left,
-not the change in grey levels: by RMS change (`plots_images.damage_table`) the paper's lose little
-on the way to 128x64, "small-input" is stronger than they are at 384x192 there, and about equal at
-64x32. What each costs a model is measured, not argued: see the severity curves in notebook 09.
-The paper's ranges remain the default by name, and
+not the change in grey levels, which notebook 03 measures. What each costs a model is measured, not
+argued: see the severity curves in notebook 13. The paper's ranges remain the default by name, and
 what the paper's own size, 384x192, gets.
 """
 

@@ -41,6 +41,8 @@ class Row:
         recolour: whether each target image comes with a recoloured copy.
         lq_augmentation: chance that a target image is degraded before anything else.
         external: whether the row trains on the external set (the teacher).
+        mean_of: two rows whose weights are averaged (``averaging``); such a row trains nothing
+            itself.
         explanation: what the row shows, for the reader of the table.
     """
 
@@ -52,6 +54,7 @@ class Row:
     recolour: bool = True
     lq_augmentation: float = 0.0
     external: bool = False
+    mean_of: tuple[str, ...] = ()
     explanation: str = ""
 
     @property
@@ -135,9 +138,19 @@ VARIANTS: dict[str, Row] = {
 them, in ``--row`` and in ``reproduce.rows`` alike."""
 
 
+OWN: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row("mean", "mean of base and base + LQ", BASE_TERMS, mean_of=("base", "base-lq"),
+            explanation="Weights between base and its LQ-augmented twin: averaging.weight."),
+    )
+}  # fmt: skip
+"""Rows of this kit's own, which no paper claims. Left out unless named, as the variants are."""
+
+
 def all_rows() -> dict[str, Row]:
-    """Every row by name: the teacher, the ablation, the published variants."""
-    return {TEACHER.name: TEACHER, **ROWS, **VARIANTS}
+    """Every row by name: the teacher, the ablation, the kit's own, the published variants."""
+    return {TEACHER.name: TEACHER, **ROWS, **OWN, **VARIANTS}
 
 
 def find_row(name: str) -> Row:
@@ -149,7 +162,7 @@ def find_row(name: str) -> Row:
     rows = all_rows()
     if name not in rows:
         raise RlqkitError(
-            f'no row "{name}"; rows are {", ".join([*ROWS, TEACHER.name])}; published variants '
-            f"are {', '.join(VARIANTS)}"
+            f'no row "{name}"; rows are {", ".join([*ROWS, *OWN, TEACHER.name])}; published '
+            f"variants are {', '.join(VARIANTS)}"
         )
     return rows[name]

@@ -80,9 +80,8 @@ def execute_notebooks(
 def _prepare(source: Path, exercises: Exercises) -> str:
     """The notebook to execute, as JSON."""
     notebook = nbformat.read(source, as_version=4)
-    file = solutions_file(source)
-    if exercises != "blank" and (file.is_file() or "# Exercise " in nbformat.writes(notebook)):
-        notebook = paste_solutions(notebook, file, tried=exercises == "tried")
+    if exercises != "blank":
+        notebook = paste_solutions(notebook, solutions_file(source), tried=exercises == "tried")
     return str(nbformat.writes(notebook))
 
 

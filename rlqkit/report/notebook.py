@@ -139,9 +139,7 @@ def save_figure(figure: Figure, name: str, config: Config) -> Path:
     return file
 
 
-def check_answer(
-    answer: Any, right: Callable[[Any], Any] | str, praise: str, hint: str = ""
-) -> None:
+def check_answer(answer: Any, right: Callable[[Any], Any], praise: str, hint: str) -> None:
     """Checks the answer to an exercise: says what is right, or raises with a hint.
 
     An exercise that is still blank is said to be so, and the notebook goes on.
@@ -156,10 +154,6 @@ def check_answer(
     Raises:
         AssertionError: the answer is wrong.
     """
-    if isinstance(right, str):  # condition, praise, hint: notebooks with one exercise
-        assert answer, praise
-        print(f"Right. {right}")
-        return
     if is_blank(answer):
         print("Not answered yet: fill in the cell above, run it and then this one.")
         return

@@ -6,6 +6,7 @@ import base64
 import io
 import mimetypes
 import re
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,7 @@ def page_of(notebook: NotebookNode, title: str = "Notebook", bar: str = "") -> s
         bar: HTML for the top and the bottom of the page.
     """
     copy = NotebookNode(notebook, cells=[_with_drawn_formulas(cell) for cell in notebook.cells])
-    loader = DictLoader({"offline.html.j2": TEMPLATE})
-    exporter = HTMLExporter(template_file="offline.html.j2", extra_loaders=[loader])
-    page: str = exporter.from_notebook_node(
+    page: str = _exporter().from_notebook_node(
         copy,
         resources={
             "metadata": {"name": title},
@@ -89,6 +88,13 @@ def page_of(notebook: NotebookNode, title: str = "Notebook", bar: str = "") -> s
         },
     )[0]  # fmt: skip
     return PICTURE.sub(_with_its_bytes, page)
+
+
+@cache
+def _exporter() -> HTMLExporter:
+    """One for all pages, as compiling the templates takes longer than a page."""
+    loader = DictLoader({"offline.html.j2": TEMPLATE})
+    return HTMLExporter(template_file="offline.html.j2", extra_loaders=[loader])
 
 
 def _with_its_bytes(found: re.Match[str]) -> str:

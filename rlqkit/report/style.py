@@ -42,15 +42,23 @@ ROW_STYLES = {
     "gender": (THIRD_COLOUR, "^"), "pose": (THIRD_COLOUR, "v"), "cap": (THIRD_COLOUR, "D"),
     "tad": (LQ_COLOUR, "o"), "tad-gender": (LQ_COLOUR, "^"), "tad-pose": (LQ_COLOUR, "v"),
     "rlq": (WRONG_COLOUR, "D"), "base-lq": ("#2e8b57", "s"),
+    "mean": ("#8a6d1d", "X"),
 }  # fmt: skip
 """Row → colour (what it builds on) and marker (▲ gender, ▼ pose, ◆ both)."""
 
 
-def sign(figure: Figure, config: Config) -> Figure:
-    """Writes data set, profile and size under a figure, and that the data are synthetic."""
+def sign(figure: Figure, config: Config, profiles: bool = False) -> Figure:
+    """Writes data set, profile and size under a figure, and that the data are synthetic.
+
+    Args:
+        figure: gets the line.
+        config: of what it shows.
+        profiles: it shows several profiles, each under its own name, so neither is written.
+    """
     data = config.data
-    kind = " (synthetic)" if is_synthetic(data) else ""
-    text = f"{data.dataset}{kind}, profile {config.profile}, {data.height} x {data.width}"
+    text = data.dataset + (" (synthetic)" if is_synthetic(data) else "")
+    if not profiles:
+        text += f", profile {config.profile}, {data.height} x {data.width}"
     place = figure.subfigs[-1] if figure.subfigs else figure
     place.supxlabel(text, fontsize=7.5, color=GREY, x=0.995, ha="right")
     return figure

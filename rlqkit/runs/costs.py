@@ -206,6 +206,8 @@ def estimate(config: Config, sizes: Sizes, throughput: float = THROUGHPUT) -> Co
         )
     phases = plan_phases(training, cap_steps, tad_steps)
     steps = {kind: sum(p.steps for p in phases if p.kind == kind) for kind in ("cap", "tad")}
+    if row.mean_of:  # it trains nothing; its parents are runs of their own
+        steps = dict.fromkeys(steps, 0)
     copies = processes * training.batch
     target_images = steps["cap"] * copies * (2 if row.recolour else 1)
     external_images = 2 * steps["tad"] * copies  # HQ and LQ

@@ -19,7 +19,13 @@ from tqdm import tqdm
 from rlqkit.config import Config
 from rlqkit.data.fingerprint import fingerprint
 from rlqkit.data.imageset import Benchmark, ImageSet
-from rlqkit.data.loaders import external_data, load_benchmark, load_external, target_data
+from rlqkit.data.loaders import (
+    TargetData,
+    external_data,
+    load_benchmark,
+    load_external,
+    target_data,
+)
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.protocol import (
     Evaluation,
@@ -36,6 +42,7 @@ from rlqkit.method.training import Record, Training
 from rlqkit.processes import on_first, with_others
 from rlqkit.progress import Say
 from rlqkit.runs import checkpoint
+from rlqkit.runs.averaging import history_of, mean_network
 from rlqkit.runs.backbone import build_network, weights_file
 from rlqkit.runs.device import Precision, adopt_processes, machine, precision_in_force
 from rlqkit.runs.folder import RunFolder
@@ -146,6 +153,9 @@ def complete(
         on_first(fabric, lambda: folder.require_same(run.config, run.read))
         if on_first(fabric, lambda: folder.finished):
             return folder
+        if run.row.mean_of:
+            on_first(fabric, lambda: _average(run, progress, say))
+            return folder
         teacher = None
         if run.row.uses_tad:
             if not on_first(fabric, lambda: run.teacher().folder.finished):
@@ -158,16 +168,52 @@ def complete(
             folder.path / "checkpoint.pt", 60 * run.config.runtime.checkpoint_minutes
         )
         checkpoint.restore(training, folder.path / "checkpoint.pt")
-        on_first(fabric, lambda: folder.start(run.config, run.read, run.precision))
+        on_first(fabric, lambda: _start(run, training))
         training.run(progress)
         on_first(fabric, lambda: _write_results(run, training, started))
     return folder
+
+
+def _average(run: Run, progress: bool, say: Say) -> None:
+    """A row that averages two others: their runs first, then the mean and its figures."""
+    started = time.perf_counter()
+    configs = [replace(run.config, row=name) for name in run.row.mean_of]
+    for config in configs:
+        if run.fabric.world_size > 1 and not RunFolder.of(config).finished:
+            raise RlqkitError(
+                f"row {run.row.name} averages {config.row}, which isn't trained; with several "
+                f"processes train it first: --row {config.row}"
+            )
+    parents = [complete(_resolved(c, RunFolder.of(c)), progress, say=say) for c in configs]
+    run.folder.start(run.config, run.read, run.precision)
+    networks: list[Any] = [run.fabric.to_device(load_network(parent)) for parent in parents]
+    share, images = run.config.averaging.weight, run.benchmark["train"]
+    mean = mean_network(*networks, share, images, run.row, run.config, run.fabric)
+    run.folder.save_json("history.json", history_of(parents, _validate(mean, run)))
+    measured = evaluate_network(mean, run.benchmark, run.config, run.fabric)
+    run.folder.save_network(mean.state_dict(), "last")
+    run.folder.save_features(measured.features)
+    run.folder.save_per_query(measured.per_query.assign(rule="last"))
+    epoch = int(run.folder.history()["epoch"].iloc[-1])
+    _finish(run, measured.metrics.assign(rule="last", epoch=epoch), started)
+
+
+def _start(run: Run, training: Training) -> None:
+    run.folder.start(run.config, run.read, run.precision)
+    target = training.target
+    if isinstance(target, TargetData) and target.poses is not None:
+        run.folder.save_poses(target.poses)
 
 
 def _write_results(run: Run, training: Training, started: float) -> None:
     folder = run.folder
     folder.save_json("history.json", training.history)
     metrics = _evaluate_rules(run, training)
+    _finish(run, metrics, started)
+
+
+def _finish(run: Run, metrics: pd.DataFrame, started: float) -> None:
+    folder = run.folder
     images = {split: len(images) for split, images in run.benchmark.sets.items()}
     if run.external is not None:
         images["external"] = len(run.external)

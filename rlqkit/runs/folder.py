@@ -6,6 +6,7 @@
         history.json        one record per phase: losses, learning rate, seconds, validation
         metrics.json        every selection rule x protocol x image quality
         per_query.parquet   average precision and first hit of every query
+        poses.safetensors   rows with pose: the pose clusters of the training images
         features.safetensors, weights-<rule>.safetensors, checkpoint.pt    (not committed)
 
 A run is finished when metrics and weights are both there; a finished run is never run twice.
@@ -29,7 +30,7 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
@@ -37,6 +38,7 @@ from safetensors.torch import save_file as save_tensors
 
 from rlqkit import __version__
 from rlqkit.config import (
+    AveragingConfig,
     CapConfig,
     CompatConfig,
     Config,
@@ -53,6 +55,7 @@ from rlqkit.config import (
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.protocol import headline_name
 from rlqkit.files import atomically, write_json
+from rlqkit.method.attributes import PoseClusters
 from rlqkit.method.network import Network
 from rlqkit.method.rows import find_row
 from rlqkit.progress import Say
@@ -71,6 +74,8 @@ def what_counts(config: Config) -> Config:
     """
     row, compat = find_row(config.row), config.compat
     switches = {f.name: compat.switch(f.name) for f in fields(compat) if f.name != "preset"}
+    if not row.mean_of:
+        config = replace(config, averaging=AveragingConfig())
     if not row.uses_pose:
         config = replace(config, cap=CapConfig())
         config = replace(config, model=replace(config.model, pose_from=ModelConfig.pose_from))
@@ -102,6 +107,10 @@ def reference_folder(profile: str) -> Path:
 
 KIT, READ = "kit", "read"
 """Keys of config.json beside the configuration: version of the kit, digests of what was read."""
+
+
+POSE_ARRAYS = ("labels", "centres", "skeletons", "counts")
+"""Fields of pose clusters that are kept as arrays."""
 
 
 @dataclass(frozen=True)
@@ -315,6 +324,27 @@ class RunFolder:
     def save_per_query(self, table: pd.DataFrame) -> None:
         """Writes the per-query table."""
         self._atomically("per_query.parquet", lambda file: table.to_parquet(file, index=False))
+
+    def save_poses(self, clusters: PoseClusters) -> None:
+        """Writes the pose clusters that a run was trained on."""
+        arrays = {name: np.ascontiguousarray(getattr(clusters, name)) for name in POSE_ARRAYS}
+        about = {"kind": clusters.kind, "inertia": repr(clusters.inertia)}
+        self._atomically("poses.safetensors", lambda file: save_arrays(arrays, file, about))
+
+    def poses(self) -> PoseClusters:
+        """The pose clusters that the run was trained on; `labels` are of its training images.
+
+        Raises:
+            RlqkitError: the row has none, or an older kit trained it.
+        """
+        file = self._file("poses.safetensors")
+        try:
+            with safe_open(file, "numpy") as content:
+                about = content.metadata()
+                arrays = {name: content.get_tensor(name) for name in POSE_ARRAYS}
+            return PoseClusters(about["kind"], **arrays, inertia=float(about["inertia"]))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RlqkitError(f"{file} can't be read ({error}); train the run again") from None
 
     def save_json(self, name: str, value: Any) -> None:
         """Writes history.json, metrics.json or a new environment.json."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from rlqkit.runs.device import visible_gpus
@@ -41,11 +40,16 @@ def start_worker(numbers: Any) -> None:
     gpus = visible_gpus()
     if gpus:  # before anything in this process has touched CUDA
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
-def _die_with(parent: int) -> None:
-    """A killed command must not leave trainings behind that its repetition would meet."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+def _die_with_parent() -> None:
+    """A killed command must not leave trainings behind that its repetition would meet.
+
+    Every system tells the end of a process that was spawned from here; the parent's number alone
+    wouldn't do, since Windows keeps it when the parent is gone.
+    """
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

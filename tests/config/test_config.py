@@ -238,6 +238,7 @@ def other_value(key: str, value: Any) -> Any:
         "training.precision": "bf16-mixed",
         "training.cosine_from": 0.5,
         "training.warmup": 0.5,
+        "averaging.weight": 0.3,
         "model.channels": (1, 2, 3, 4),
         "model.share_through": "layer1",
         "model.pose_from": "layer2",

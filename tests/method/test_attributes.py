@@ -14,8 +14,10 @@ from rlqkit.method.attributes import (
     VECTOR_LENGTHS,
     check_pose_labels,
     fit_pose_clusters,
+    nearest_clusters,
     pick_person,
     pose_vector,
+    published_clusters,
     scale_joints,
 )
 
@@ -125,3 +127,30 @@ def test_labels_outside_the_clusters_are_named() -> None:
 def test_mistakes_are_named(call: object, word: str) -> None:
     with pytest.raises(RlqkitError, match=word):
         call()  # type: ignore[operator]
+
+
+def test_clusters_of_one_set_are_applied_to_another() -> None:
+    """The training images get what they were fitted with, others the nearest centre, nobody 0."""
+    joints, sizes = poses()
+    fitted = fit_pose_clusters(joints, sizes, "R_LAC", 6)
+    np.testing.assert_array_equal(nearest_clusters(fitted, joints, sizes), fitted.labels)
+    rng = np.random.default_rng(1)
+    others = joints[:12] + rng.normal(0, 0.5, (12, 17, 2))
+    others[3] = np.nan
+    others[4] = 0
+    labels = nearest_clusters(fitted, others, sizes[:12])
+    assert labels[3] == labels[4] == 0
+    for row in (0, 1, 2, 5, 11):
+        vector = pose_vector(others[row], tuple(sizes[row]), "R_LAC")
+        gaps = np.linalg.norm(fitted.centres - vector, axis=1)
+        assert labels[row] == gaps.argmin() + 1
+
+
+def test_published_labels_have_no_centres_to_apply() -> None:
+    joints, sizes = poses()
+    given = published_clusters(np.arange(len(joints)) % 5, "R_LA", 4)
+    with pytest.raises(RlqkitError, match="no centres.*keypoints"):
+        nearest_clusters(given, joints, sizes)
+    fitted = fit_pose_clusters(joints, sizes, "R_LA", 4)
+    with pytest.raises(RlqkitError, match="give \\(n, 17, 2\\)"):
+        nearest_clusters(fitted, joints[:, :5], sizes)

@@ -106,6 +106,13 @@ def test_branches_part_behind_the_trunk() -> None:
     assert lines[0][1] > 90 > 50 > lines[1][1]
 
 
+def test_a_model_keeps_its_colour_whoever_stands_beside_it() -> None:
+    alone = collapse.model_colours(["RLQ"])
+    both = collapse.model_colours(["my row", "start weights", "RLQ", "another"])
+    assert alone["RLQ"] == both["RLQ"] and len(set(both.values())) == 4
+    assert not set(both.values()) & {HQ_COLOUR, LQ_COLOUR}
+
+
 # -------------------------------------------------------------------------------------- images
 
 
@@ -178,8 +185,8 @@ def test_strips_frame_by_quality_and_mark_the_right_person(monkeypatch: pytest.M
     assert base[0].caption == "query, LQ" and rlq[0].caption == "its original"
     assert base[0].image[0, 0, 0] == n and rlq[0].image[0, 0, 0] == 0
     assert [tile.frame for tile in base[2:]] == [LQ_COLOUR, HQ_COLOUR]
-    assert ["same person" in tile.caption for tile in base[2:]] == [True, False]
-    assert ["same person" in tile.caption for tile in rows[2][2:4]] == [False, True]
+    assert ["✓" in tile.caption for tile in base[2:]] == [True, False]
+    assert ["✓" in tile.caption for tile in rows[2][2:4]] == [False, True]
     assert len(rows[0]) == 2 * len(base) + 1 and len(rows[2]) == 4
 
 
@@ -212,6 +219,12 @@ def test_every_image_is_a_dot_in_the_colour_of_its_quality(flat: collapse_maps.F
     assert np.allclose(dots.get_facecolors()[right][:, :3], colours[1])
     assert np.allclose(dots.get_facecolors()[~right][:, :3], colours[0])
     assert figure.axes[0].get_title() == "base\na note"
+    ground = np.asarray(figure.axes[0].images[0].get_array())
+    bare = ground[..., 3] < 0.1
+    red_over_blue = ground[..., 0] - ground[..., 2]
+    assert bare.any()
+    lived = np.where(bare, 0, red_over_blue)  # HQ to the left, LQ to the right
+    assert lived[:, :45].min() < -0.2 and lived[:, 45:].max() > 0.2
 
 
 def test_people_have_hulls_and_one_arrow_each(flat: collapse_maps.FlatMap) -> None:

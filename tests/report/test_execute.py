@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import papermill
@@ -78,7 +78,8 @@ def gpu_of(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
 
     monkeypatch.setattr(papermill, "execute_notebook", pretend)
     monkeypatch.setattr(workers, "ProcessPoolExecutor", WorkersInOneProcess)
-    monkeypatch.setattr(threading, "Thread", lambda **_: type("Still", (), {"start": int})())
+    still = SimpleNamespace(Thread=lambda **_: SimpleNamespace(start=int))  # nobody waits to die
+    monkeypatch.setattr(workers, "threading", still)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return seen
 

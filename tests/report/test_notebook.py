@@ -140,6 +140,11 @@ def test_photographs_carry_none(
     assert signature(config).startswith(f"{name}, profile smoke")
 
 
+def test_figures_of_several_profiles_name_none(tmp_path: Path) -> None:
+    config = load_profile("quick")
+    assert sign(Figure(), config, profiles=True).get_supxlabel() == "wardrobe-v2 (synthetic)"
+
+
 def test_a_data_set_that_is_not_there_is_named(tmp_path: Path) -> None:
     config = load_profile("smoke", {"data.dataset": "ltcc", "data.root": str(tmp_path / "none")})
     with pytest.raises(RlqkitError, match="LTCC"):

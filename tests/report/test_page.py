@@ -10,8 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from rlqkit.report.execute import NOTEBOOKS
-from rlqkit.report.page import PIECES, draw_formula, page_of
+from rlqkit.report.page import NOTEBOOKS, PIECES, draw_formula, page_of
 
 
 class Addresses(HTMLParser):
@@ -74,3 +73,33 @@ def test_the_notebook_itself_is_not_changed() -> None:
     notebook = new_notebook(cells=[new_markdown_cell("$x$")])
     page_of(notebook)
     assert notebook.cells[0].source == "$x$"
+
+
+def test_pictures_of_the_clone_become_part_of_the_page() -> None:
+    source = '![method](../docs/figures/method.svg) <img alt="a" src="../docs/figures/none.png">'
+    page = page_with(source)
+    drawing = (NOTEBOOKS.parent / "docs" / "figures" / "method.svg").read_bytes()
+    assert f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}" in page
+    assert "../docs/figures/method.svg" not in page and "../docs/figures/none.png" in page
+
+
+def test_boxes_stay_round_their_tables() -> None:
+    page = page_with("<details><summary>Words</summary>\n\n| a |\n|---|\n| $x$ |\n\n</details>")
+    assert re.search(
+        r"<details><summary>Words</summary>\s*<table>.*</table>\s*</details>", page, re.S
+    )
+
+
+def test_pasted_solutions_are_folded_and_nothing_else() -> None:
+    solved = "# Exercise 4.1 (solution)\nanswer = 1"
+    cells = [new_code_cell(solved), new_code_cell("# Exercise 4.2\nanswer = ...")]
+    page = page_of(new_notebook(cells=cells), "04", "<nav>way</nav>")
+    folded = re.findall(r"<details.*?</details>", page, re.DOTALL)
+    assert len(folded) == 1
+    assert "<summary>Exercise 4.1: a solution</summary>" in folded[0] and "4.2" not in folded[0]
+    assert page.count("<nav>way</nav>") == 2 and "<title>04</title>" in page
+
+
+def test_widgets_bring_no_script() -> None:
+    notebook = new_notebook(cells=[new_code_cell("slider")], metadata={"widgets": {"a": {}}})
+    assert Addresses(page_of(notebook)).found == []

@@ -30,7 +30,7 @@ from rlqkit.method.network import Heads
 from rlqkit.method.rows import ROWS
 from rlqkit.method.steps import StepRules, Student, cap_step, tad_step
 from rlqkit.report import comparison, style
-from rlqkit.report.figures import ablation, collapse, training
+from rlqkit.report.figures import ablation, collapse
 from rlqkit.runs.device import machine
 from rlqkit.runs.experiment import load_network, train_and_evaluate
 from rlqkit.runs.folder import RunFolder
@@ -370,53 +370,6 @@ def test_bargain_shows_every_row_once(tables: dict[str, pd.DataFrame]) -> None:
     figure = ablation.plot_bargain(interval_table(tables), "bargain")
     _, labels = figure.axes[0].get_legend_handles_labels()
     assert sorted(labels) == sorted(["base", "RLQ", "CAL", "LQ as good as HQ"])
-
-
-def history() -> pd.DataFrame:
-    tad = {"distil_hq_1": 1.5, "self_clothes": 0.1}
-    cap = {"identity_1": 2.0, "clothes": 5.0, "accuracy": 0.1, "pose": 1.0}
-    return pd.DataFrame(
-        [
-            {"epoch": 0, "phase": "tad", "steps": 2, "learning_rate": 0.1, **tad},
-            {"epoch": 0, "phase": "cap", "steps": 8, "learning_rate": 0.1, **cap},
-            {"epoch": 1, "phase": "tad", "steps": 10, "learning_rate": 0.1, **tad},
-        ]
-    )
-
-
-def test_history_has_one_panel_per_family_and_a_segment_per_phase() -> None:
-    figure = training.plot_history(history(), "RLQ", start=5)
-    families = training.families_of(history().columns)
-    assert [axes.get_title() for axes in figure.axes] == families
-    panel = dict(zip(families, figure.axes, strict=True))["TAD: distillation"]
-    segments = panel.collections[0].get_segments()
-    assert [segment[:, 0].tolist() for segment in segments] == [[0, 2], [8, 10]]
-
-
-def test_every_term_of_every_row_has_a_panel() -> None:
-    known = {column for terms in training.FAMILIES.values() for column in terms}
-    assert {term for row in ROWS.values() for term in (*row.terms, *row.tad_terms)} <= known
-
-
-def test_live_picture_draws_every_nth_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[object] = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
-    monkeypatch.setattr("IPython.display.clear_output", lambda wait: None)
-    picture = training.LivePicture("rlq", phases=3, every=2)
-    for count in (1, 2, 3):
-        picture(history().head(count).to_dict("records"))
-    assert picture.frames == len(shown) == 2  # the second phase, and the last
-    assert not plt.get_fignums()  # closed, or a long training would hoard figures
-
-
-def test_step_changes_say_what_did_not_move() -> None:
-    table = pd.DataFrame(
-        {"parameters": [1, 1], "gradient": [True, True], "change": [0.02, 0.0],
-         "batch_statistics": [False, False]}, index=["stem", "clothes classifier"],
-    )  # fmt: skip
-    axes = training.plot_step_changes({"one TAD step": table}).axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [2.0, 0.0]
-    assert "not moved, though a gradient arrives" in axes.texts[1].get_text()
 
 
 def test_figures_are_signed_as_synthetic() -> None:

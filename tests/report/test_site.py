@@ -43,6 +43,8 @@ def notebook(name: str, before: str, after: str) -> NotebookNode:
         ),
         new_markdown_cell(ways),
     ]
+    for place, cell in enumerate(cells):
+        cell.id = f"cell-{place}"
     return new_notebook(cells=cells)
 
 
@@ -52,7 +54,7 @@ def built(folder: Path) -> Path:
         name: notebook(name, chain[place], chain[place + 2]) for place, name in enumerate(NAMES)
     }
     links = "\n".join(f"- [{name}]({name}.ipynb)" for name in NAMES)
-    index = new_notebook(cells=[new_markdown_cell(f"# Reading order\n\n{links}")])
+    index = new_notebook(cells=[new_markdown_cell(f"# Reading order\n\n{links}", id="order")])
     return build_site(index, pages, folder, "rendered data. SYNTHETIC")
 
 

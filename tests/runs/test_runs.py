@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from rlqkit.config import Config, load_profile, to_dict, with_overrides
+from rlqkit.data.loaders import load_benchmark, pose_clusters
 from rlqkit.errors import RlqkitError
 from rlqkit.files import write_json
+from rlqkit.method.attributes import nearest_clusters
 from rlqkit.report import tables
 from rlqkit.runs.environment import environment
 from rlqkit.runs.experiment import load_network, train_and_evaluate
@@ -266,3 +268,21 @@ def test_a_run_of_another_version_is_left_out_with_a_line(
     assert said.startswith("left out: ") and run.path.name in said and said.count("\n") == 1
     written = pd.read_csv(tmp_path / "smoke" / "tables" / "ablation_rank1_last.csv", index_col=0)
     assert written["seeds"].to_dict() == {"CAL": 1, "base": 2}
+
+
+def test_pose_clusters_stay_with_the_run(config: Config, tmp_path: Path) -> None:
+    """As they were trained on, so that other images can be given them; rows without have none."""
+    changes = {"row": "cap", "training.steps": 2, "runtime.results": str(tmp_path)}
+    folder = train_and_evaluate(with_overrides(config, changes), progress=False)
+    kept = folder.poses()
+    train = load_benchmark(config)["train"]
+    fitted = pose_clusters(train, folder.config())
+    assert kept.kind == fitted.kind and kept.inertia == fitted.inertia
+    for name in ("labels", "centres", "skeletons", "counts"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(fitted, name))
+    query = load_benchmark(config)["query"]
+    assert query.joints is not None
+    labels = nearest_clusters(kept, query.joints, query.sizes)
+    assert set(labels) <= set(range(1, folder.config().cap.clusters + 1))
+    with pytest.raises(RlqkitError, match="poses.safetensors"):
+        folder_of(config, "base").poses()

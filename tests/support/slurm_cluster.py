@@ -82,7 +82,7 @@ def write_configuration(folder: Path, socket: Path) -> None:
         "JobAcctGatherType": "jobacct_gather/none",
         "AccountingStorageType": "accounting_storage/none",
         "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory",
-        "KillWait": "5", "ReturnToService": "2",
+        "KillWait": "5", "ReturnToService": "2", "MinJobAge": "86400",
     }  # fmt: skip
     for name in ("state", "spool"):
         (folder / name).mkdir(exist_ok=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from rlqkit.data import registry
-from rlqkit.data.labelling.label import place_of, write_joints, write_masks
 from rlqkit.data.labelling.models import (
     CLOTHES,
     POSE,
@@ -17,7 +16,8 @@ from rlqkit.data.labelling.models import (
     clothes_parser,
     pose_estimator,
 )
-from rlqkit.data.labelling.score import score_estimators
+from rlqkit.data.labelling.scoring import score_estimators
+from rlqkit.data.labelling.writing import place_of, write_joints, write_masks
 from rlqkit.errors import RlqkitError
 from rlqkit.progress import Say
 
@@ -40,7 +40,7 @@ def label(
     """Makes joints and clothes masks of a published data set's training images.
 
     Args:
-        name, root, labels: see `label.place_of`.
+        name, root, labels: see `writing.place_of`.
         poses, masks: only these; both if neither is asked for.
         pose_model, mask_model: folder or name on the hub; None = the usual one.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -69,7 +69,7 @@ def score(
     device: str = "auto",
     batch: int = 16,
 ) -> pd.DataFrame:
-    """Measures estimators on a rendered data set's own labels; see `score.score_estimators`.
+    """Measures estimators on a rendered data set's own labels; see `scoring.score_estimators`.
 
     Raises:
         RlqkitError: a data set whose labels aren't exact; as `label`.

@@ -64,6 +64,11 @@
   function fullWords(point) {
     return `${isLq(point) ? "LQ" : "HQ"} image of ${words(point)}`;
   }
+  function lqWords() {
+    const { kind, name } = data.settings[state.setting];
+    return kind === "mixed LQ" ? kind : name;
+  }
+  const sentence = (text) => text[0].toUpperCase() + text.slice(1);
   function isShown(point) {
     const i = image(point);
     return (isLq(point) ? state.quality.lq : state.quality.hq)
@@ -165,13 +170,19 @@
 
   // -- drawing
 
+  function paint() {
+    const columns = {};
+    views.forEach((view, v) => {
+      columns[`colour${v}`] = Array.from({ length: 2 * n }, (_, p) =>
+        state.colour === "verdict" ? data.colours[verdict(view, p)] : colour(p));
+    });
+    models.points.data = { ...models.points.data, ...columns };
+  }
   function drawPoints() {
     const columns = {};
     views.forEach((view, v) => {
       columns[`x${v}`] = Array.from({ length: 2 * n }, (_, p) => view.now[2 * p]);
       columns[`y${v}`] = Array.from({ length: 2 * n }, (_, p) => view.now[2 * p + 1]);
-      columns[`colour${v}`] = Array.from({ length: 2 * n }, (_, p) =>
-        state.colour === "verdict" ? data.colours[verdict(view, p)] : colour(p));
     });
     models.points.data = { ...models.points.data, ...columns };
     views.forEach((_, v) => { drawLines(v); drawMarks(v); });
@@ -218,7 +229,30 @@
     byId("camera-count").value = `${state.camera.size} of ${codes.camera.length}`;
   }
 
-  // Points slide from where they are to where the setting wants them.
+  // A window on a map, a square around all of its points: centre and half a side.
+  function fitting(view, setting) {
+    const low = [1, 1];
+    const high = [0, 0];
+    for (let p = 0; p < 2 * n; p += 1) {
+      place(view, setting, p).forEach((value, axis) => {
+        low[axis] = Math.min(low[axis], value);
+        high[axis] = Math.max(high[axis], value);
+      });
+    }
+    const half = Math.max(high[0] - low[0], high[1] - low[1]) / 2 || 0.5;
+    return [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, half * (1 + 2 * data.margin)];
+  }
+  function frame(v) {
+    const { x_range: across, y_range: up } = models.plots[v];
+    return [(across.start + across.end) / 2, (up.start + up.end) / 2, (across.end - across.start) / 2];
+  }
+  function look(v, [x, y, half]) {
+    const { x_range: across, y_range: up } = models.plots[v];
+    across.setv({ start: x - half, end: x + half });
+    up.setv({ start: y - half, end: y + half });
+  }
+
+  // Points slide from where they are to where the setting wants them, and the window with them.
   let slide = 0;
   function moveTo(setting, slowly) {
     const from = views.map((view) => view.now.slice());
@@ -227,8 +261,10 @@
       for (let p = 0; p < 2 * n; p += 1) wanted.set(place(view, setting, p), 2 * p);
       return wanted;
     });
+    const windows = views.map((view, v) => [frame(v), fitting(view, setting)]);
     const began = performance.now();
     cancelAnimationFrame(slide);
+    paint();
     state.moving = true;
     const step = (time) => {
       const t = slowly && !calm.matches ? Math.min(1, Math.max(0, time - began) / SLIDE) : 1;
@@ -237,6 +273,9 @@
         view.now.forEach((_, k) => { view.now[k] = from[v][k] + (to[v][k] - from[v][k]) * eased; });
       });
       drawPoints();
+      windows.forEach(([was, fits], v) => {
+        look(v, fits.map((wanted, k) => was[k] + (wanted - was[k]) * eased));
+      });
       state.moving = t < 1;
       if (state.moving) slide = requestAnimationFrame(step);
     };
@@ -269,7 +308,7 @@
   }
   // The figures of the setting in words, under each map.
   function tell() {
-    const name = data.settings[state.setting].name;
+    const name = sentence(data.settings[state.setting].name);
     views.forEach((view, v) => {
       const f = view.figures[state.setting];
       byId(`big-${v}`).textContent = percent(f.lq_given_stranger);
@@ -322,7 +361,7 @@
     const pair = element("div", "pair");
     for (const point of [i, n + i]) {
       const box = element("figure", point === state.chosen ? "own" : "", thumbnail(point, 2),
-        element("figcaption", "", isLq(point) ? data.settings[state.setting].name : "HQ"));
+        element("figcaption", "", isLq(point) ? lqWords() : "HQ"));
       pair.append(box);
     }
     const columns = views.map((view) => {
@@ -411,14 +450,17 @@
     }
     return best;
   }
+  // Zooms around the chosen point; without a factor, shows the whole map.
   function zoom(v, factor) {
     const view = views[v];
-    const { x_range: across, y_range: up } = models.plots[v];
-    const half = factor === null ? 0.5 + data.margin : (factor * (across.end - across.start)) / 2;
-    const at = factor === null || state.chosen === null ? null : state.chosen;
-    const [x, y] = at === null ? [0.5, 0.5] : [view.now[2 * at], view.now[2 * at + 1]];
-    across.setv({ start: x - half, end: x + half });
-    up.setv({ start: y - half, end: y + half });
+    if (factor === null) {
+      look(v, fitting(view, state.setting));
+      return;
+    }
+    const [x, y, half] = frame(v);
+    const at = state.chosen;
+    const centre = at === null ? [x, y] : [view.now[2 * at], view.now[2 * at + 1]];
+    look(v, [...centre, factor * half]);
   }
   function pressed(event) {
     const v = Number(event.currentTarget.closest("[data-view]").dataset.view);
@@ -447,7 +489,7 @@
       state.colour = event.target.value;
       document.body.dataset.colour = state.colour;
       legend();
-      drawPoints();
+      paint();
     });
     every("input[name=person], input[name=camera], #show-hq, #show-lq, #lines")
       .forEach((box) => box.addEventListener("change", readFilters));

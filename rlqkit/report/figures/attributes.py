@@ -86,8 +86,12 @@ def pose_vector_figure(image: Picture, joints: Joints, synthetic: bool = True) -
     _draw_angles(right, angles)
     figure.suptitle(headline_of("A pose vector: 13 lengths, 13 angles", synthetic), weight="bold")
     handles = [
-        Patch(color=colour, label=f"the person's {side}")
-        for side, colour in (("left", LEFT), ("right", RIGHT), ("both sides", MIDDLE))
+        Patch(color=colour, label=text)
+        for text, colour in (
+            ("the person's left", LEFT),
+            ("the person's right", RIGHT),
+            ("across", MIDDLE),
+        )
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure

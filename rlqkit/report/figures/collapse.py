@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,9 +29,18 @@ SHOWN = (
     "lq_given_stranger", "lq_nearer", "identity_purity", "same_image_cosine", "between_gap"
 )  # fmt: skip
 """Measures of a sheet, from left to right."""
-MODEL_COLOURS = ("#3a3a3a", "#c44e52", "#2e8b57", "#8172b3", "#937860", "#64b5cd")
-"""Colours of models in the order given; none is that of HQ or of LQ."""
-CHANCE_STYLE = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 1.3, "zorder": 1}
+MODEL_COLOURS = {
+    "base": "#3a3a3a", "base + LQ augmentation": "#17a2b8", "TAD": "#b58900", "RLQ": "#8e44ad",
+    "start weights": "#a0785a",
+}  # fmt: skip
+"""Colours of models, none that of HQ, LQ, right or wrong: these always, others the spare ones."""
+SPARE_COLOURS = ("#e377c2", "#7f9f3f", "#5a6fa8", "#c79f7b")
+CHANCE_STYLE: dict[str, Any] = {
+    "color": GREY,
+    "linestyle": (0, (4, 3)),
+    "linewidth": 1.3,
+    "zorder": 1,
+}
 
 
 def plot_measures(
@@ -68,7 +79,7 @@ def plot_measures(
     grid[0, 0].set_ylim(len(models) - 0.5, -0.5)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9
+        handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=9
     )
     figure.suptitle(title, fontsize=13)
     return figure
@@ -147,6 +158,13 @@ def plot_neighbour_shares(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+def model_colours(models: Sequence[str]) -> dict[str, str]:
+    """Model → colour, the same in every figure for the models that this kit trains."""
+    others = [model for model in models if model not in MODEL_COLOURS]
+    spare = dict(zip(others, cycle(SPARE_COLOURS), strict=False))
+    return {model: MODEL_COLOURS.get(model) or spare[model] for model in models}
+
+
 def plot_kinds(
     table: pd.DataFrame, title: str, floors: Mapping[str, float] | None = None
 ) -> Figure:
@@ -161,7 +179,7 @@ def plot_kinds(
     kinds, models = (list(dict.fromkeys(table[c])) for c in ("kind", "model"))
     figure, grid = plt.subplots(1, len(measures), figsize=(5.4 * len(measures), 4), squeeze=False)
     for axes, measure in zip(grid[0], measures, strict=True):
-        for number, (model, colour) in enumerate(zip(models, MODEL_COLOURS, strict=False)):
+        for number, (model, colour) in enumerate(model_colours(models).items()):
             mine = table[(table["model"] == model) & (table["measure"] == measure)]
             values, errors = _with_errors(mine.set_index("kind").reindex(kinds), measure)
             shift = 0.15 * (number - (len(models) - 1) / 2)
@@ -198,7 +216,7 @@ def plot_severity(
     for row, measure in zip(grid, measures, strict=True):
         for axes, kind in zip(row, kinds, strict=True):
             mine = table[(table["kind"] == kind) & (table["measure"] == measure)]
-            for model, colour in zip(models, MODEL_COLOURS, strict=False):
+            for model, colour in model_colours(models).items():
                 _curve(axes, mine[mine["model"] == model], "level", measure, colour, model)
             _finish(axes, measure, floors, ylabel=kind == kinds[0])
     for axes, kind in zip(grid[-1], kinds, strict=True):
@@ -226,7 +244,7 @@ def plot_stages(
     models = list(dict.fromkeys(table["model"]))
     figure, grid = plt.subplots(1, len(measures), figsize=(6.2 * len(measures), 4.4), squeeze=False)
     for axes, measure in zip(grid[0], measures, strict=True):
-        for model, colour in zip(models, MODEL_COLOURS, strict=False):
+        for model, colour in model_colours(models).items():
             mine = table[(table["model"] == model) & (table["measure"] == measure)]
             trunk = mine[mine["branch"] == ""]
             for branch in sorted(set(mine["branch"]) - {""}) or [""]:
@@ -269,15 +287,15 @@ def _finish(
         axes.axhline(_shown(floors[measure], measure), label="random features", **CHANCE_STYLE)
     if ylabel:
         axes.set_ylabel(told.title + (", %" if told.percent else ""))
-    if told.percent:
-        axes.set_ylim(-3, 103)
+    if told.percent and told.healthy != "50 %":
+        axes.set_ylim(bottom=0)
 
 
 def _legend_below(figure: Figure, axes: Axes, title: str) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    named: dict[str, object] = dict(zip(labels, handles, strict=True))
+    named: dict[str, Any] = dict(zip(labels, handles, strict=True))
     figure.legend(
-        list(named.values()), list(named), loc="outside lower center", ncols=len(named),
+        list(named.values()), list(named), loc="outside lower left", ncols=len(named),
         frameon=False, fontsize=9,
     )  # fmt: skip
     figure.suptitle(title, fontsize=13)

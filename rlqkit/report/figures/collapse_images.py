@@ -18,7 +18,7 @@ from rlqkit.report.figures.sheets import Picture, Tile, sheet
 from rlqkit.report.style import HQ_COLOUR, LQ_COLOUR
 
 Matrix = NDArray[np.floating[Any]]
-SIDE = 5.0
+SIDE = 5.6
 """Of a matrix, in inches."""
 CELL = (72, 36)
 """Height and width of a photo along the axes, in its own pixels."""
@@ -27,7 +27,7 @@ CELL = (72, 36)
 def some_people(
     identity: NDArray[np.int64],
     camera: NDArray[np.int64],
-    people: int = 20,
+    people: int = 16,
     each: int = 6,
     seed: int = 0,
 ) -> NDArray[np.int64]:
@@ -205,4 +205,4 @@ def _neighbour_tile(
     n = len(identity)
     right = identity[position % n] == identity[query]
     colour = LQ_COLOUR if position >= n else HQ_COLOUR
-    return Tile(picture(int(position)), "✓ same person" if right else "", colour)
+    return Tile(picture(int(position)), "✓ right" if right else "", colour)

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 from rlqkit.report.style import GREY, HQ_COLOUR, LIGHT, LQ_COLOUR
 
-Positions = NDArray[np.floating]
+Positions = NDArray[np.floating[Any]]
 PEOPLE_COLOURS = ("#e41a1c", "#2171b5", "#238b45", "#984ea3", "#b15928", "#111111")
+GROUND = LinearSegmentedColormap.from_list("quality", [HQ_COLOUR, "white", LQ_COLOUR])
+CELLS = 90
+REACH = 0.04
+"""Cells of the coloured ground along a side, and how far a dot colours it, in panel widths."""
 INSIDE = 0.995
 """Share of the points along each axis that a panel must show; a map may throw single ones far."""
 
@@ -42,6 +50,9 @@ class FlatMap:
 def plot_quality_maps(rows: Sequence[Sequence[FlatMap]], title: str) -> Figure:
     """Every image a dot, blue for HQ and orange for LQ: does LQ keep to itself?
 
+    The ground is coloured by who lives there: orange where LQ dots outnumber HQ dots, white where
+    both are as many.
+
     Args:
         rows: maps from left to right, row below row.
         title: of the figure.
@@ -52,10 +63,17 @@ def plot_quality_maps(rows: Sequence[Sequence[FlatMap]], title: str) -> Figure:
         both = np.concatenate([one.hq, one.lq])
         colours = np.repeat([HQ_COLOUR, LQ_COLOUR], [len(one.hq), len(one.lq)])
         order = rng.permutation(len(both))  # else the second colour would hide the first
-        axes.scatter(*both[order].T, c=colours[order], s=9, alpha=0.75, linewidth=0)
         _frame(axes, one)
-    handles = [_dot(HQ_COLOUR, "o", "HQ image"), _dot(LQ_COLOUR, "o", "LQ image")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+        _colour_ground(axes, one)
+        axes.scatter(
+            *both[order].T, c=colours[order], s=13, edgecolor="white", linewidth=0.3, zorder=3
+        )
+    handles = [
+        _dot(HQ_COLOUR, "o", "HQ image"), _dot(LQ_COLOUR, "o", "LQ image"),
+        Patch(facecolor=GROUND(0.85), label="ground where LQ prevails"),
+        Patch(facecolor=GROUND(0.15), label="ground where HQ prevails"),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False)
     return figure
 
 
@@ -87,7 +105,7 @@ def plot_people_maps(
         *(_dot(c, "o", f"person {p}") for p, c in zip(people, PEOPLE_COLOURS, strict=False)),
         _dot(GREY, "o", "HQ, filled hull"), _dot(GREY, "^", "LQ, open hull"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
@@ -116,10 +134,10 @@ def animate_severity(
         moving[model] = axes.scatter(*still.T, s=8, color=LQ_COLOUR, alpha=0.85, linewidth=0)
         _frame(axes, FlatMap(model, still, np.concatenate([lq[model] for _, lq in steps])))
     handles = [_dot(HQ_COLOUR, "o", "HQ image"), _dot(LQ_COLOUR, "o", "the same image, damaged")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False)
     caption = figure.suptitle(f"{title}\n{steps[0][0]}", fontsize=12)
 
-    def draw(frame: int) -> list[object]:
+    def draw(frame: int) -> list[Artist]:
         place, share = divmod(min(frame, (len(steps) - 1) * between), between)
         end = min(place + 1, len(steps) - 1)
         for model, dots in moving.items():
@@ -158,6 +176,28 @@ def _frame(axes: Axes, one: FlatMap) -> None:
     axes.set_title(one.title + (f"\n{one.note}" if one.note else ""), fontsize=10.5)
 
 
+def _colour_ground(axes: Axes, one: FlatMap) -> None:
+    """Share of LQ among the dots around each place, weighed by a Gaussian; bare where none are."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    places = np.stack(
+        np.meshgrid(np.linspace(left, right, CELLS), np.linspace(bottom, top, CELLS)), axis=-1
+    ).reshape(-1, 1, 2)
+    width = REACH * (right - left)
+    weights = [
+        np.exp(-np.square(places - points).sum(axis=-1) / (2 * width**2)).sum(axis=1)
+        for points in (one.hq, one.lq)
+    ]
+    together = weights[0] + weights[1]
+    share = np.divide(weights[1], together, out=np.full(len(together), 0.5), where=together > 0)
+    # shares are told apart between one LQ in four and three in four
+    colours = GROUND(np.clip(2 * (share - 0.5) + 0.5, 0, 1).reshape(CELLS, CELLS))
+    colours[..., 3] = np.clip(together / 2, 0, 1).reshape(CELLS, CELLS)
+    axes.imshow(
+        colours, extent=(left, right, bottom, top), origin="lower", interpolation="bilinear",
+        zorder=0,
+    )  # fmt: skip
+
+
 def _draw_person(axes: Axes, hq: Positions, lq: Positions, colour: str) -> None:
     axes.scatter(*hq.T, s=42, color=colour, edgecolor="white", linewidth=0.6, zorder=4)
     axes.scatter(*lq.T, s=48, color=colour, marker="^", edgecolor="white", linewidth=0.6, zorder=4)
@@ -165,13 +205,13 @@ def _draw_person(axes: Axes, hq: Positions, lq: Positions, colour: str) -> None:
         corners = _hull(points)
         if inside:
             axes.fill(*corners.T, color=colour, alpha=inside, linewidth=0, zorder=2)
-        style = "-" if inside else (0, (3, 2))
+        style: Any = "-" if inside else (0, (3, 2))
         axes.plot(
             *np.concatenate([corners, corners[:1]]).T, color=colour, linestyle=style, linewidth=1.2,
             alpha=0.8, zorder=3,
         )  # fmt: skip
     start, end = hq.mean(axis=0), lq.mean(axis=0)
-    arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1.8, "shrinkA": 0, "shrinkB": 0}
+    arrow: Any = {"arrowstyle": "-|>", "color": colour, "lw": 1.8, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", xy=tuple(end), xytext=tuple(start), arrowprops=arrow, zorder=5)
 
 
