@@ -81,7 +81,7 @@ lint: $(STAMP)
 	$(BIN)/python -m mypy rlqkit/
 
 lab: $(STAMP)
-	$(BIN)/python -m jupyterlab $(LAB_ARGS) notebooks/index.ipynb
+	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/index.ipynb $(LAB_ARGS) notebooks
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -34,7 +34,9 @@ without = found["without the LQ pull"]["same image"].mean()
 answer = "lower" if without < with_all else "higher"
 
 # %% Exercise 7.4 wrong
-answer = "equal"
+with_all = found["all terms"]["same image"].mean()
+without = found["without the LQ pull"]["same image"].mean()
+answer = "higher" if without < with_all else "lower"
 
 # %% Exercise 7.5
 answer = "b"

@@ -111,11 +111,15 @@ def widest_plane(*features: Features) -> Plane:
     """
     together = np.concatenate([unit_features(f, "features") for f in features]).astype(np.float64)
     centre = together.mean(axis=0)
-    _, singular, directions = np.linalg.svd(together - centre, full_matrices=False)
-    axes = directions[:2].T
+    moved = together - centre
+    wide = moved.shape[1] > len(moved)  # the smaller of the two products has the same spreads
+    spread, directions = np.linalg.eigh(moved @ moved.T if wide else moved.T @ moved)
+    axes = directions[:, [-1, -2]]  # they come in rising order
+    if wide:
+        axes = moved.T @ axes / np.sqrt(np.maximum(spread[[-1, -2]], np.finfo(float).tiny))
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    spread = np.square(singular)
-    return Plane(centre, axes, spread[:2] / max(float(spread.sum()), np.finfo(float).tiny))
+    whole = max(float(spread.sum()), np.finfo(float).tiny)
+    return Plane(centre, axes, spread[[-1, -2]] / whole)
 
 
 def principal_view(hq: Features, lq: Features) -> tuple[Positions, Positions]:

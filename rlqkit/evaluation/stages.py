@@ -56,25 +56,31 @@ def pooled_stages(network: Network, images: Tensor) -> dict[str, Tensor]:
 
 
 def stage_features(
-    network: Network, images: EvaluationImages, fabric: Fabric, config: Config
-) -> dict[str, NDArray[np.float32]]:
-    """Stage → (n, C) features of a data set in its order, not normalised.
+    networks: Mapping[str, Network], images: EvaluationImages, fabric: Fabric, config: Config
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Name → stage → (n, C) features of a data set in its order, not normalised.
 
-    Images are seen once, without their mirror images, which costs half as much as a descriptor.
+    Every image is prepared once for all networks, and seen without its mirror image, which costs
+    half as much as a descriptor.
 
     Args:
-        network: in eval mode; moved to the device if it isn't there.
+        networks: name → network in eval mode; moved to the device if it isn't there.
         images: what to describe, already degraded where it should be.
         fabric: device and precision.
         config: images of a forward pass and how they are prepared.
     """
-    fabric.to_device(network)
-    parts: dict[str, list[Tensor]] = {}
+    parts: dict[str, dict[str, list[Tensor]]] = {name: {} for name in networks}
+    for network in networks.values():
+        fabric.to_device(network)
     with torch.inference_mode(), fabric.autocast():
         for x in image_batches(images, fabric, config):
-            for name, features in pooled_stages(network, x).items():
-                parts.setdefault(name, []).append(features.float().cpu())
-    return {name: torch.cat(part).numpy() for name, part in parts.items()}
+            for name, network in networks.items():
+                for stage, features in pooled_stages(network, x).items():
+                    parts[name].setdefault(stage, []).append(features.float().cpu())
+    return {
+        name: {stage: torch.cat(part).numpy() for stage, part in found.items()}
+        for name, found in parts.items()
+    }
 
 
 def comparable(hq: Stages, lq: Stages) -> dict[str, tuple[Matrix, Matrix]]:

@@ -121,6 +121,7 @@ def _drawn(found: re.Match[str]) -> str:
     return f'<div style="{style}">{image}</div>' if found["display"] else image
 
 
+@cache
 def draw_formula(formula: str) -> str:
     """A formula as an HTML image that holds its drawing; its text where it can't be drawn.
 

@@ -187,8 +187,9 @@ def _average(run: Run, progress: bool, say: Say) -> None:
     parents = [complete(_resolved(c, RunFolder.of(c)), progress, say=say) for c in configs]
     run.folder.start(run.config, run.read, run.precision)
     networks: list[Any] = [run.fabric.to_device(load_network(parent)) for parent in parents]
+    first, second = networks
     share, images = run.config.averaging.weight, run.benchmark["train"]
-    mean = mean_network(*networks, share, images, run.row, run.config, run.fabric)
+    mean = mean_network(first, second, share, images, run.row, run.config, run.fabric)
     run.folder.save_json("history.json", history_of(parents, _validate(mean, run)))
     measured = evaluate_network(mean, run.benchmark, run.config, run.fabric)
     run.folder.save_network(mean.state_dict(), "last")

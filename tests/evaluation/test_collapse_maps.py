@@ -108,6 +108,10 @@ def test_the_plane_is_that_of_the_widest_spread() -> None:
     assert np.abs(plane.axes).argmax(axis=0).tolist() == [1, 3]
     assert plane.axes.T @ plane.axes == pytest.approx(np.eye(2), abs=1e-9)
     assert 0.9 < plane.shares.sum() <= 1 and plane.shares[0] > plane.shares[1]
+    few = widest_plane(unit(wide[:4]))  # fewer images than numbers
+    singular = np.linalg.svd(unit(wide[:4]) - unit(wide[:4]).mean(axis=0))[1]
+    assert few.shares == pytest.approx(singular[:2] ** 2 / (singular**2).sum(), abs=1e-5)
+    assert few.axes.T @ few.axes == pytest.approx(np.eye(2), abs=1e-5)
     again = widest_plane(unit(wide[::-1]))
     assert again.place(unit(wide)) == pytest.approx(plane.place(unit(wide)), abs=1e-5)
 

@@ -69,7 +69,8 @@ def test_stages_of_other_splits() -> None:
 def test_features_of_a_whole_set(config: Config, fabric: Fabric, tiny_benchmark: Benchmark) -> None:
     """In the set's order, whatever the batches, and the last stages are the descriptor."""
     network, query = build_base(MODEL).eval(), tiny_benchmark["query"]
-    stages = stage_features(network, evaluation_images(query, HQ, config), fabric, config)
+    found = stage_features({"a": network}, evaluation_images(query, HQ, config), fabric, config)
+    stages = found["a"]
     assert {len(values) for values in stages.values()} == {len(query)}
     with torch.inference_mode():
         items = evaluation_images(query, HQ, config)

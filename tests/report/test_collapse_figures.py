@@ -227,6 +227,11 @@ def test_every_image_is_a_dot_in_the_colour_of_its_quality(flat: collapse_maps.F
     assert lived[:, :45].min() < -0.2 and lived[:, 45:].max() > 0.2
 
 
+def test_rows_may_be_of_different_lengths(flat: collapse_maps.FlatMap) -> None:
+    figure = collapse_maps.plot_quality_maps([[flat, flat], [flat]], "maps")
+    assert [axes.axison for axes in figure.axes] == [True, True, True, False]
+
+
 def test_people_have_hulls_and_one_arrow_each(flat: collapse_maps.FlatMap) -> None:
     figure = collapse_maps.plot_people_maps([[flat]], IDENTITY, [3, 7], "people")
     axes = figure.axes[0]

@@ -309,6 +309,11 @@ def test_the_keyboard_reaches_every_point(opened: Browser, exploration: Explorat
     assert opened.run(width) == pytest.approx(0.7 * whole)
     press("0")
     assert opened.run(width) == pytest.approx(whole)
+    nearer, _, everything = opened.driver.find_elements(By.CSS_SELECTOR, ".head button")[:3]
+    nearer.click()
+    assert opened.run(width) == pytest.approx(0.7 * whole)
+    everything.click()
+    assert opened.run(width) == pytest.approx(whole)
     opened.run("document.getElementById('image').focus()")
     press(Keys.HOME)
     for wanted in range(1, count):

@@ -15,7 +15,7 @@ import torch
 
 import rlqkit.method
 from rlqkit.method import losses
-from rlqkit.report.execute import NOTEBOOKS
+from rlqkit.report.page import NOTEBOOKS
 
 CELLS = nbformat.read(NOTEBOOKS / "04_losses_from_scratch.ipynb", as_version=4).cells
 START = "config = notebook.start(profile, results, seed, overrides)"

@@ -213,3 +213,11 @@ def test_an_index_that_does_not_fit_is_named(kit: Path) -> None:
     (kit / "index.ipynb").unlink()
     with pytest.raises(RlqkitError, match="index.ipynb is missing"):
         reading_order(kit)
+
+
+def test_make_lab_opens_the_index() -> None:
+    makefile = (NOTEBOOKS.parent / "Makefile").read_text(encoding="utf-8")
+    opened = re.search(
+        r"jupyterlab .*default_url=/lab/tree/(\S+) .*notebooks$", makefile, re.MULTILINE
+    )
+    assert opened and (NOTEBOOKS / opened[1]).is_file() and opened[1] == f"{site.INDEX}.ipynb"

@@ -95,7 +95,7 @@ def test_one_planned_run_is_trained_once(tiny_wardrobe: Path, tmp_path: Path) ->
     plan = json.loads(rlqkit("plan", "--json", *given).out)
     (job,) = plan["runs"]
     assert (job["row"], job["finished"], job["after"], job["gpus"]) == ("base", False, [], 0)
-    assert plan["datasets"][0]["rendered"] and "07_ablation" in plan["notebooks"]
+    assert plan["datasets"][0]["rendered"] and "00_tour" in plan["notebooks"]
 
     first = rlqkit("train", "--planned", job["id"], *given)
     assert first.code == 0, first.err

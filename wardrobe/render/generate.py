@@ -221,8 +221,8 @@ WARDROBE_V2_TEST2 = replace(
     test=GroupSpec(first=2000, identities=160, outfits=3, views=4, wardrobe=0),
     external=NOBODY,
 )
-"""Fresh test people before the cameras of wardrobe-v2, whose own test people had been looked at while
-things were chosen. Shipped in ``data/wardrobe-v2-test2``; the final figures are theirs."""
+"""Fresh test people before the cameras of wardrobe-v2, whose own test people had been looked at
+while things were chosen. Shipped in ``data/wardrobe-v2-test2``; the final figures are theirs."""
 
 SPECS = {
     spec.name: spec

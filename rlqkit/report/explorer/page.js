@@ -204,6 +204,7 @@
     const view = views[v];
     const columns = { x: [], y: [], size: [], line: [], width: [], marker: [] };
     const ring = (point, size, line, width) => {
+      if (!isShown(point)) return;
       columns.x.push(view.now[2 * point]);
       columns.y.push(view.now[2 * point + 1]);
       columns.size.push(size);
@@ -224,7 +225,7 @@
   }
   function drawFilter() {
     models.shown.booleans = Array.from({ length: 2 * n }, (_, p) => isShown(p));
-    views.forEach((_, v) => { drawLines(v); });
+    views.forEach((_, v) => { drawLines(v); drawMarks(v); });
     byId("people-count").value = `${state.person.size} of ${codes.person.length}`;
     byId("camera-count").value = `${state.camera.size} of ${codes.camera.length}`;
   }
@@ -450,6 +451,7 @@
     }
     return best;
   }
+  const ZOOM = { in: 0.7, out: 1 / 0.7, all: null };
   // Zooms around the chosen point; without a factor, shows the whole map.
   function zoom(v, factor) {
     const view = views[v];
@@ -469,9 +471,9 @@
     if (key in ARROWS) choose(nextIn(views[v], ARROWS[key]));
     else if (key === "Escape") choose(null);
     else if ((key === "q" || key === "Q") && state.chosen !== null) choose((state.chosen + n) % (2 * n));
-    else if (key === "+" || key === "=") zoom(v, 0.7);
-    else if (key === "-") zoom(v, 1 / 0.7);
-    else if (key === "0") zoom(v, null);
+    else if (key === "+" || key === "=") zoom(v, ZOOM.in);
+    else if (key === "-") zoom(v, ZOOM.out);
+    else if (key === "0") zoom(v, ZOOM.all);
     else return;
     event.preventDefault();
   }
@@ -510,6 +512,9 @@
       const near = event.target.closest(".near");
       if (near) choose(Number(near.dataset.point));
     });
+    every("[data-zoom]").forEach((button) => button.addEventListener("click", () => {
+      zoom(Number(button.closest("[data-view]").dataset.view), ZOOM[button.dataset.zoom]);
+    }));
     every(".map").forEach((map) => {
       map.addEventListener("keydown", pressed);
       map.addEventListener("pointerleave", hideTip);

@@ -19,11 +19,9 @@ from bokeh.models import (
     HoverTool,
     PanTool,
     Range1d,
-    ResetTool,
     Scatter,
     Segment,
     TapTool,
-    WheelZoomTool,
 )
 from bokeh.plotting import figure
 from bokeh.resources import Resources
@@ -195,16 +193,12 @@ def _maps(exploration: Exploration) -> list[figure]:
 
 
 def _map(source: ColumnDataSource, shown: BooleanFilter, number: int) -> figure:
-    tools = [PanTool(), WheelZoomTool(), ResetTool()]
     plot = figure(
-        name=f"map{number}", tools=tools, toolbar_location="above", toolbar_inner=True,
-        sizing_mode="stretch_width", aspect_ratio=1, min_border=0, outline_line_color=None,
-        background_fill_color="#fbfbfc", border_fill_color=None, x_range=_range(),
-        y_range=_range(), output_backend="canvas",
+        name=f"map{number}", tools=[PanTool()], toolbar_location=None,
+        sizing_mode="stretch_width", aspect_ratio=1, x_range=_range(), y_range=_range(),
+        min_border=0, outline_line_color=None, border_fill_color=None,
+        background_fill_color="#fbfbfc", output_backend="canvas",
     )  # fmt: skip
-    plot.toolbar.logo = None
-    plot.toolbar.autohide = True
-    plot.toolbar.active_scroll = None
     plot.axis.visible = False
     plot.grid.visible = False
     lines = ColumnDataSource({name: [] for name in ("x", "y", "u", "v")}, name=f"lines{number}")

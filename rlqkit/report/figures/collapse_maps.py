@@ -58,7 +58,10 @@ def plot_quality_maps(rows: Sequence[Sequence[FlatMap]], title: str) -> Figure:
         title: of the figure.
     """
     figure, grid = _panels(rows, title)
-    for axes, one in zip(grid.flat, [m for row in rows for m in row], strict=True):
+    for axes, one in zip(grid.flat, _filled(rows), strict=True):
+        if one is None:
+            axes.set_axis_off()
+            continue
         rng = np.random.default_rng(0)
         both = np.concatenate([one.hq, one.lq])
         colours = np.repeat([HQ_COLOUR, LQ_COLOUR], [len(one.hq), len(one.lq)])
@@ -95,7 +98,10 @@ def plot_people_maps(
         title: of the figure.
     """
     figure, grid = _panels(rows, title)
-    for axes, one in zip(grid.flat, [m for row in rows for m in row], strict=True):
+    for axes, one in zip(grid.flat, _filled(rows), strict=True):
+        if one is None:
+            axes.set_axis_off()
+            continue
         axes.scatter(*one.hq.T, s=6, color=LIGHT, linewidth=0, zorder=1)
         axes.scatter(*one.lq.T, s=6, color="#a9a9a9", linewidth=0, zorder=1)
         for person, colour in zip(people, PEOPLE_COLOURS, strict=False):
@@ -160,6 +166,12 @@ def _panels(rows: Sequence[Sequence[FlatMap]], title: str) -> tuple[Figure, NDAr
     )
     figure.suptitle(title, fontsize=13)
     return figure, grid
+
+
+def _filled(rows: Sequence[Sequence[FlatMap]]) -> list[FlatMap | None]:
+    """All places of the grid, None where a row is shorter than the longest."""
+    across = max(map(len, rows))
+    return [one for row in rows for one in [*row, *[None] * (across - len(row))]]
 
 
 def _frame(axes: Axes, one: FlatMap) -> None:
