@@ -350,11 +350,14 @@ def export_backbone(run_folder: Path, file: Path) -> None:
 @cli.command(hidden=True)
 @_configured
 @click.argument("target", type=click.Path(path_type=Path))
-def ship(target: Path, **options: Any) -> None:
+def ship(
+    target: Path, profile: str | None, config_file: Path | None, changes: Sequence[str],
+    results: str | None,
+) -> None:  # fmt: skip
     """Copy a profile's finished runs to TARGET, for the repository's results/reference."""
     from rlqkit.report.shipped import ship as ship_runs
 
-    for folder in ship_runs(_config(**options), target):
+    for folder in ship_runs(_config(profile, config_file, changes, results), target):
         click.echo(folder)
 
 
