@@ -4,6 +4,7 @@
 - `tiny_benchmark`: the same, loaded; read only.
 - `broken_wardrobe`: a copy of the folder for one test, which may break it.
 - `browser`: a headless Chromium (see tests/support/browser.py).
+- `untrained_runs`, `exploration`, `quick_maps`: see tests/support/explorer_fixtures.py.
 """
 
 import csv
@@ -20,6 +21,7 @@ from PIL import Image
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from browser import browser, chromium  # noqa: E402, F401
+from explorer_fixtures import exploration, quick_maps, untrained_runs  # noqa: E402, F401
 
 from rlqkit.data.imageset import Benchmark  # noqa: E402
 from rlqkit.data.registry import load  # noqa: E402

@@ -1,4 +1,4 @@
-"""Fixtures of the report's tests: one exploration of two untrained networks, computed once."""
+"""Fixtures of the explorer's tests: one exploration of two untrained networks, computed once."""
 
 from __future__ import annotations
 
