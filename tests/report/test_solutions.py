@@ -48,7 +48,9 @@ def documented(x: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "answer", [..., todo, documented, (1, ...), [...], {"a": ..., "b": 2}], ids=str
+    "answer",
+    [..., todo, documented, (1, ...), [...], {"a": ..., "b": 2}],
+    ids=["dots", "todo", "documented", "tuple", "list", "dict"],
 )
 def test_a_blank_exercise_says_so_and_goes_on(
     answer: Any, capsys: pytest.CaptureFixture[str]
@@ -57,7 +59,11 @@ def test_a_blank_exercise_says_so_and_goes_on(
     assert "Not answered yet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("answer", [2, np.float32(2), [2], lambda x: 2, None], ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    [2, np.float32(2), [2], lambda x: 2, None],
+    ids=["int", "float", "list", "function", "none"],
+)
 def test_answers_are_right_or_raise_with_the_hint(
     answer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
