@@ -79,7 +79,7 @@ def _configured(command: Any) -> Any:
             click.option("--config", "config_file", type=click.Path(path_type=Path),
                          help="TOML file instead of, or on top of, a profile."),
             click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
-                         help="Change one field, such as --set training.steps=100. Repeatable."),
+                         help="Change one field, such as --set training.batch=16. Repeatable."),
             click.option("--results", help="Folder for results (default: results)."),
         )
     ):  # fmt: skip

@@ -195,7 +195,7 @@ def test_file_on_top_of_a_profile(tmp_path: Path) -> None:
     file.write_text('profile = "smoke"\n[training]\nsteps = 7\n', encoding="utf-8")
     assert load_file(file) == wanted
     assert load_file(file, {"training.steps": 8}).training.steps == 8
-    assert load_file(file, {}, "quick") == load_profile("quick", {"training.steps": 7})
+    assert load_file(file, {}, "laptop") == load_profile("laptop", {"training.steps": 7})
 
 
 @pytest.mark.parametrize(

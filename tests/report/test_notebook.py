@@ -76,7 +76,7 @@ def test_without_either_run_the_command_is_named(config: Config) -> None:
 def test_a_shipped_run_of_another_configuration_does_not_stand_in(config: Config) -> None:
     write(RunFolder.shipped(base_of(config)), *FIGURES)
     with pytest.raises(RlqkitError, match="no such run is shipped"):
-        finished_run(with_overrides(config, {"training.steps": 7}), "base")
+        finished_run(with_overrides(config, {"training.batch": 16}), "base")
 
 
 def test_what_the_shipped_run_lacks_is_said(config: Config) -> None:
