@@ -15,7 +15,7 @@ from rlqkit.method.rows import OWN, ROWS, VARIANTS
 from rlqkit.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGURED = ("--profile", "--config", "--set", "--results", "default: quick", "training.steps=100")
+CONFIGURED = ("--profile", "--config", "--set", "--results", "default: quick", "training.batch=16")
 
 
 @pytest.mark.parametrize(
