@@ -147,9 +147,9 @@ def paste_solutions(notebook: NotebookNode, file: Path, tried: bool = False) -> 
     copy = deepcopy(notebook)
     places = exercises_of(copy, file.stem)
     solutions = read_solutions(file) if places or file.is_file() else {}
-    for number in places.keys() - solutions.keys():
+    for number in sorted(places.keys() - solutions.keys()):
         raise RlqkitError(f"{file}: exercise {number} of {file.stem} has no solution; add it")
-    for number in solutions.keys() - places.keys():
+    for number in sorted(solutions.keys() - places.keys()):
         raise RlqkitError(f"{file}: {file.stem} has no exercise {number}; take its two blocks out")
     for number, place in reversed(places.items()):  # from the end, so that places stay true
         cell, check = copy.cells[place : place + 2]
