@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rlqkit.data.imageset import Benchmark
 from rlqkit.data.labels.tables import attach_labels
-from rlqkit.data.published.load import LAYOUTS, labels_folder, load_published
+from rlqkit.data.published.load import LAYOUTS, is_export, labels_folder, load_published
 from rlqkit.data.wardrobe import load_wardrobe
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.files import require_checksums
@@ -85,6 +85,22 @@ def load(
 def is_rendered(name: str) -> bool:
     """Whether a data set is in the embedded one's layout, which brings its SHA256SUMS."""
     return name.startswith("custom-") or LOADERS.get(name) is load_wardrobe
+
+
+def is_synthetic(name: str, root: Path | None = None) -> bool:
+    """Whether a data set's images are rendered, as it says itself, whatever its name.
+
+    A published data set need not be there: what isn't there is taken for photographs.
+
+    Raises:
+        RlqkitError: unknown name; a folder that is there and holds something else.
+    """
+    if is_rendered(name):
+        return True
+    if name not in LAYOUTS:
+        return load(name, root, tolerant=True).synthetic
+    folder = default_root(name) if root is None else root
+    return folder.is_dir() and is_export(LAYOUTS[name].find(folder))
 
 
 def names() -> list[str]:

@@ -35,8 +35,8 @@ def start(
         overrides: dotted configuration keys, or JSON of them, as ``papermill -p`` hands it on.
 
     Raises:
-        RlqkitError: unknown profile or key, impossible value, overrides that are no dict; a data
-            set that isn't there.
+        RlqkitError: unknown profile or key, impossible value, overrides that are no dict; an
+            unknown data set.
     """
     changes = {"runtime.results": results, "seed": seed, **given_overrides(overrides)}
     config = load_profile(profile, changes)

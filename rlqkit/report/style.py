@@ -65,15 +65,10 @@ def sign(figure: Figure, config: Config, profiles: bool = False) -> Figure:
 
 
 def is_synthetic(data: DataConfig) -> bool:
-    """Whether the target's images are rendered, as the data set itself says, whatever its name.
-
-    Raises:
-        RlqkitError: the data set isn't there, or is broken.
-    """
-    return registry.is_rendered(data.dataset) or _flag(data.dataset, data.root, data.labels)
+    """Whether the target's images are rendered; as :func:`rlqkit.data.registry.is_synthetic`."""
+    return _flag(data.dataset, data.root)
 
 
 @cache
-def _flag(name: str, root: str, labels: str) -> bool:
-    folder, label_files = (Path(place) if place else None for place in (root, labels))
-    return registry.load(name, folder, labels=label_files, tolerant=True).synthetic
+def _flag(name: str, root: str) -> bool:
+    return registry.is_synthetic(name, Path(root) if root else None)

@@ -145,7 +145,9 @@ def test_figures_of_several_profiles_name_none(tmp_path: Path) -> None:
     assert sign(Figure(), config, profiles=True).get_supxlabel() == "wardrobe-v2 (synthetic)"
 
 
-def test_a_data_set_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_published_set_need_not_be_there_for_its_banner(tmp_path: Path) -> None:
     config = load_profile("smoke", {"data.dataset": "ltcc", "data.root": str(tmp_path / "none")})
-    with pytest.raises(RlqkitError, match="LTCC"):
+    assert not is_synthetic(config.data)
+    config = load_profile("smoke", {"data.dataset": "ltcc", "data.root": str(tmp_path)})
+    with pytest.raises(RlqkitError, match="holds no LTCC"):
         is_synthetic(config.data)

@@ -27,7 +27,7 @@ def load_published(name: str, root: Path, tolerant: bool = False) -> Benchmark:
         root: the folder, or one that holds it under its published name.
         tolerant: don't raise for people who are in train and in test.
 
-    A folder that holds `rlqkit data export`'s export.json is rendered: it is marked synthetic.
+    An exported set is rendered: it is marked synthetic, see :func:`is_export`.
 
     Raises:
         RlqkitError: folder, part or list missing; a name that isn't the data set's.
@@ -35,7 +35,7 @@ def load_published(name: str, root: Path, tolerant: bool = False) -> Benchmark:
     layout = LAYOUTS[name]
     folder = layout.find(Path(root))
     index = read_index(layout, folder)
-    synthetic = any((place / "export.json").is_file() for place in (folder, folder.parent))
+    synthetic = is_export(folder)
     sets = _image_sets(layout, folder, index[index["identity"] >= JUNK], synthetic)
     benchmark = Benchmark(name, folder, sets, synthetic, layout.tests)
     shared = shared_identities(benchmark)
@@ -45,6 +45,15 @@ def load_published(name: str, root: Path, tolerant: bool = False) -> Benchmark:
             f"which would make the evaluation meaningless: run rlqkit data check {name}"
         )
     return benchmark
+
+
+def is_export(folder: Path) -> bool:
+    """Whether `rlqkit data export` wrote a data set, so that it is rendered.
+
+    Args:
+        folder: of the data set's parts, as ``Layout.find`` gives it.
+    """
+    return any((place / "export.json").is_file() for place in (folder, folder.parent))
 
 
 def shared_identities(benchmark: Benchmark) -> np.ndarray:
