@@ -350,14 +350,23 @@ def export_backbone(run_folder: Path, file: Path) -> None:
 @cli.command(hidden=True)
 @_configured
 @click.argument("target", type=click.Path(path_type=Path))
+@click.option("--study", "study_name", help="Runs of this study, beside what TARGET holds.")
 def ship(
     target: Path, profile: str | None, config_file: Path | None, changes: Sequence[str],
-    results: str | None,
+    results: str | None, study_name: str | None,
 ) -> None:  # fmt: skip
     """Copy a profile's finished runs to TARGET, for the repository's results/reference."""
     from rlqkit.report.shipped import ship as ship_runs
+    from rlqkit.report.studies import ship_study
+    from rlqkit.runs.studies import find_study
 
-    for folder in ship_runs(_config(profile, config_file, changes, results), target):
+    config = _config(profile, config_file, changes, results)
+    folders = (
+        ship_study(find_study(study_name), config, target)
+        if study_name
+        else ship_runs(config, target)
+    )
+    for folder in folders:
         click.echo(folder)
 
 
@@ -379,12 +388,45 @@ def claims(dataset: str | None, results: str) -> None:
 
 
 @cli.command()
-@click.option("--variants", is_flag=True, help="Also those behind single published figures.")
+@_configured
+@click.argument("name", required=False)
+@click.option("--train/--no-train", default=True, help="Train what is missing first.")
+def study(
+    profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
+    name: str | None, train: bool,
+) -> None:  # fmt: skip
+    """Answer a question beside the ablation by runs of its own; without NAME, list the questions.
+
+    Each variant is compared with the study's row over the same seeds; runs that aren't here are
+    taken from those that came with the kit. Written as CSV into the profile's tables.
+    """
+    from rlqkit.runs.studies import find_study, read_studies
+
+    if name is None:
+        for known in read_studies().values():
+            click.echo(f"{known.name:10} {known.question}")
+        return
+    asked, config = find_study(name), _config(profile, config_file, changes, results)
+    from rlqkit.report.studies import in_words, write_study  # imports torch, which takes seconds
+    from rlqkit.runs.reproduce import train_all
+
+    if train:
+        train_all(asked.runs(config), config.runtime.jobs, click.echo)
+    table, file = write_study(asked, config)
+    click.echo(asked.question)
+    for line in in_words(table):
+        click.echo(line)
+    click.echo(f"written: {file}")
+
+
+@cli.command()
+@click.option("--variants", is_flag=True, help="Also those behind single figures and questions.")
 def rows(variants: bool) -> None:
     """List the rows of the ablation: names, loss terms, what each shows."""
-    from rlqkit.method.rows import OWN, ROWS, TEACHER, VARIANTS
+    from rlqkit.method.rows import OWN, PARTS, ROWS, TEACHER, VARIANTS
 
-    for row in (*ROWS.values(), *OWN.values(), TEACHER, *(VARIANTS.values() if variants else ())):
+    others = (*VARIANTS.values(), *PARTS.values()) if variants else ()
+    for row in (*ROWS.values(), *OWN.values(), TEACHER, *others):
         terms = ", ".join([*row.terms, *row.tad_terms])
         click.echo(f"{row.name:15} {row.explanation}\n{'':15} {terms}")
 

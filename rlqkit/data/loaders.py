@@ -213,14 +213,24 @@ def target_data(images: ImageSet, row: Row, config: Config, rank: int = 0) -> Ta
     )
 
 
-def external_data(images: ImageSet, config: Config, rank: int = 0) -> ExternalData:
-    """Builds the unlabelled external set of TAD, or the share of one of several processes."""
+def external_data(
+    images: ImageSet, config: Config, rank: int = 0, damaged: bool = True
+) -> ExternalData:
+    """Builds the unlabelled external set of TAD, or the share of one of several processes.
+
+    Args:
+        images: the external split.
+        config: ``training.processes`` processes share an epoch.
+        rank: this process among them.
+        damaged: whether the second view of a pair is LQ.
+    """
     data_set = ExternalImages(
         image_store(tuple(images.paths), config.data.cache_megabytes),
         size=(config.data.height, config.data.width),
         policy=_policy(config),
         severity=severity(config),
         mix=degradation_mix(config),
+        damaged=damaged,
     )
     order = config.compat.switch("external_order")
     limit = min(config.data.external_images or len(images), len(images))

@@ -192,9 +192,11 @@ class ExternalImages(Dataset[dict[str, Tensor]]):
         severity: Severity = PAPER_SEVERITY,
         mix: str | Sequence[float] = "unspecified",
         augmentation: Augmentation = PAPER_AUGMENTATION,
+        damaged: bool = True,
     ) -> None:
-        """mix: by the name of the *target* data set, see `degradations.MIXES`."""
-        self.store, self.size, self.policy = store, size, policy
+        """mix: by the name of the *target* data set, see `degradations.MIXES`; damaged: whether
+        the LQ view is LQ, or a second HQ view."""
+        self.store, self.size, self.policy, self.damaged = store, size, policy, damaged
         self.severity, self.mix, self.augmentation = severity, mix_shares(mix), augmentation
 
     def __len__(self) -> int:
@@ -206,7 +208,7 @@ class ExternalImages(Dataset[dict[str, Tensor]]):
         for name, view in (("hq", EXTERNAL_HQ), ("lq", EXTERNAL_LQ)):
             augment = _draws(self.policy, "augment", draw, view)
             torch_draws = _draws(self.policy, "torch", draw, view)
-            if name == "lq":
+            if name == "lq" and self.damaged:
                 kind = draw_kind(self.mix, augment)
                 image = degrade(image, kind, self.severity, augment, torch_draws)
             views[name] = train_view(image, self.size, augment, torch_draws, self.augmentation)

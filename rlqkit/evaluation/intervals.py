@@ -6,7 +6,7 @@ compared on the same queries: the interval is that of the difference, query by q
 
 What these intervals hold: the choice of *test people*. What they don't: the luck of the training
 seed. With one seed a difference may be significant here and vanish with the next seed. With several
-:func:`over_seeds` gives the other half of the doubt.
+:func:`over_seeds` gives the other half of the doubt, and :func:`crossed_interval` both together.
 """
 
 from __future__ import annotations
@@ -201,6 +201,81 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     half /= np.sqrt(len(values))
     mean = float(np.mean(values))
     return mean - float(half), mean + float(half)
+
+
+def crossed_interval(
+    tables: Sequence[pd.DataFrame],
+    references: Sequence[pd.DataFrame] | None = None,
+    measure: str = "rank1",
+    level: float = 0.95,
+) -> tuple[Interval, float]:
+    """An interval that holds the choice of test people and the luck of the training seed.
+
+    Every person meets every seed, so people and seeds are crossed random effects: the variance of
+    the mean is that of the people's means, plus that of the seeds' means, less the part of the rest
+    that both contain; Student's t with Satterthwaite's degrees of freedom. Resampling seeds would
+    understate their part by a third where there are three.
+
+    Args:
+        tables: queries of one condition, one table a seed; see ``select``.
+        references: the other model's, in the same order of seeds.
+        measure: as in ``clustered_interval``.
+        level: coverage aimed at.
+
+    Returns:
+        The interval, and the two-sided p of "the mean is 0". With one seed the people's doubt alone
+        is in both.
+
+    Raises:
+        RlqkitError: as ``clustered_interval``; tables with different queries.
+    """
+    scores = [_scores_of(table, None, measure) for table in tables]
+    if references is not None:
+        pairs = zip(tables, references, strict=True)
+        scores = [_scores_of(table, other, measure) for table, other in pairs]
+    together = pd.concat(scores, axis=1)
+    if together.isna().any().any():
+        raise RlqkitError("the seeds share only a part of the queries; compare on one test set")
+    people = together.groupby(level="identity")
+    sums, counts = people.sum().to_numpy(), people.size().to_numpy()
+    mean = float(together.to_numpy().mean())
+    # what a person adds to the mean, in the mean's units, however many queries that person has
+    shares = mean + (sums - mean * counts[:, None]) / counts.mean()
+    error, freedom = _crossed_error(shares)
+    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    return Interval(mean, mean - half, mean + half, len(counts), len(together)), p
+
+
+def _scores_of(table: pd.DataFrame, other: pd.DataFrame | None, measure: str) -> pd.Series:
+    mine = query_scores(table, measure)
+    if mine.index.get_level_values("identity").nunique() < 2:
+        raise RlqkitError("1 test identity has no spread; measure 2 or more")
+    if other is None:
+        return mine
+    theirs = query_scores(other, measure)
+    if not mine.index.equals(theirs.index):
+        raise RlqkitError("the two runs have different queries; compare runs on the same test set")
+    return mine - theirs
+
+
+def _crossed_error(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Standard error of the mean of (people, seeds) values, and its degrees of freedom."""
+    people, seeds = values.shape
+    by_person = values.mean(axis=1)
+    alone = by_person.var(ddof=1) / people
+    if seeds < 2:
+        return float(np.sqrt(alone)), people - 1
+    by_seed = values.mean(axis=0)
+    rest = values - by_person[:, None] - by_seed + values.mean()
+    free = np.array([people - 1, seeds - 1, (people - 1) * (seeds - 1)])
+    parts = np.array([
+        alone, by_seed.var(ddof=1) / seeds, (rest**2).sum() / free[2] / (people * seeds)
+    ])  # fmt: skip
+    variance = parts[0] + parts[1] - parts[2]
+    if variance <= alone:  # the seeds differ by no more than chance
+        return float(np.sqrt(alone)), people - 1
+    return float(np.sqrt(variance)), float(variance**2 / (parts**2 / free).sum())
 
 
 def query_scores(per_query: pd.DataFrame, measure: str = "rank1") -> pd.Series:

@@ -22,10 +22,9 @@ GENDER_BRANCHES: dict[str, tuple[Branch, ...]] = {
     "gender_both": ("branch1", "branch2"),
 }
 """Terms of gender → the branches whose features their head sees, side by side; one a row."""
-TAD_TERMS = (
-    "distil_hq_1", "distil_lq_1", "distil_hq_2", "distil_lq_2",
-    "self_identity_2", "self_identity_1", "self_clothes",
-)  # fmt: skip
+TEACHER_TERMS = ("distil_hq_1", "distil_lq_1", "distil_hq_2", "distil_lq_2")
+SELF_TERMS = ("self_identity_2", "self_identity_1", "self_clothes")
+TAD_TERMS = TEACHER_TERMS + SELF_TERMS
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,10 @@ class Row:
         recolour: whether each target image comes with a recoloured copy.
         lq_augmentation: chance that a target image is degraded before anything else.
         external: whether the row trains on the external set (the teacher).
+        damaged_pairs: whether one view of a TAD pair is LQ; False = both are HQ.
         mean_of: two rows whose weights are averaged (``averaging``); such a row trains nothing
             itself.
+        mean_seeds: what is added to the row's seed for that of each of the two.
         explanation: what the row shows, for the reader of the table.
     """
 
@@ -54,7 +55,9 @@ class Row:
     recolour: bool = True
     lq_augmentation: float = 0.0
     external: bool = False
+    damaged_pairs: bool = True
     mean_of: tuple[str, ...] = ()
+    mean_seeds: tuple[int, ...] = (0, 0)
     explanation: str = ""
 
     @property
@@ -148,9 +151,29 @@ OWN: dict[str, Row] = {
 """Rows of this kit's own, which no paper claims. Left out unless named, as the variants are."""
 
 
+PARTS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row("tad-hq", "TAD, HQ pairs only", BASE_TERMS, TAD_TERMS, damaged_pairs=False,
+            explanation="External images and teacher, but nothing is degraded."),
+        Row("tad-self", "TAD, no teacher", BASE_TERMS, SELF_TERMS,
+            explanation="Self-supervision between HQ and LQ alone."),
+        Row("tad-teacher", "TAD, teacher alone", BASE_TERMS, TEACHER_TERMS,
+            explanation="Distillation of HQ and LQ alone."),
+        Row("mean-base", "mean of two bases", BASE_TERMS,
+            mean_of=("base", "base"), mean_seeds=(0, 100),
+            explanation="What averaging alone brings, without any LQ image."),
+        Row("mean-tad", "mean of base and TAD", BASE_TERMS, mean_of=("base", "tad"),
+            explanation="TAD in the place of LQ augmentation."),
+    )
+}  # fmt: skip
+"""Rows that answer a single question (``runs.studies``): TAD without one of its parts, and means
+that ``mean`` has to beat. Left out unless named."""
+
+
 def all_rows() -> dict[str, Row]:
-    """Every row by name: the teacher, the ablation, the kit's own, the published variants."""
-    return {TEACHER.name: TEACHER, **ROWS, **OWN, **VARIANTS}
+    """Every row by name: teacher, ablation, the kit's own, published variants, single parts."""
+    return {TEACHER.name: TEACHER, **ROWS, **OWN, **VARIANTS, **PARTS}
 
 
 def find_row(name: str) -> Row:
@@ -163,6 +186,6 @@ def find_row(name: str) -> Row:
     if name not in rows:
         raise RlqkitError(
             f'no row "{name}"; rows are {", ".join([*ROWS, *OWN, TEACHER.name])}; published '
-            f"variants are {', '.join(VARIANTS)}"
+            f"variants are {', '.join(VARIANTS)}; single parts {', '.join(PARTS)}"
         )
     return rows[name]

@@ -46,7 +46,7 @@ from rlqkit.runs.averaging import history_of, mean_network
 from rlqkit.runs.backbone import build_network, weights_file
 from rlqkit.runs.device import Precision, adopt_processes, machine, precision_in_force
 from rlqkit.runs.folder import RunFolder
-from rlqkit.runs.plan import teacher_config
+from rlqkit.runs.plan import averaged_configs, teacher_config
 from rlqkit.runs.student import build_student
 
 
@@ -177,7 +177,7 @@ def complete(
 def _average(run: Run, progress: bool, say: Say) -> None:
     """A row that averages two others: their runs first, then the mean and its figures."""
     started = time.perf_counter()
-    configs = [replace(run.config, row=name) for name in run.row.mean_of]
+    configs = averaged_configs(run.config)
     for config in configs:
         if run.fabric.world_size > 1 and not RunFolder.of(config).finished:
             raise RlqkitError(
@@ -242,7 +242,7 @@ def prepare(run: Run, teacher: Network | None = None) -> Training:
     external = None
     if row.uses_tad:
         assert run.external is not None
-        external = external_data(run.external, config, fabric.global_rank)
+        external = external_data(run.external, config, fabric.global_rank, row.damaged_pairs)
     if teacher is not None:
         teacher = fabric.to_device(teacher)  # type: ignore[assignment]
         if config.training.compile:

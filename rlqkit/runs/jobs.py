@@ -7,7 +7,6 @@ of ``rlqkit reproduce``, so either may finish what the other began.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from rlqkit.errors import RlqkitError
 from rlqkit.method.rows import find_row
 from rlqkit.runs.costs import Sizes, estimate, gpu_throughput, sizes_of
 from rlqkit.runs.folder import RunFolder, profile_folder, run_id
-from rlqkit.runs.plan import planned_runs, teacher_config
+from rlqkit.runs.plan import averaged_configs, planned_runs, teacher_config
 from rlqkit.runs.space import GPU_ALLOWANCE, space_of
 
 Device = Literal["gpu", "cpu"]
@@ -54,10 +53,18 @@ def job_plan(
         "folder": profile_folder(config).as_posix(),
         "device": device,
         "datasets": data_sets(config),
-        "runs": [job_of(run, sizes, device, throughput) for run in planned_runs(config)],
+        "runs": [job_of(run, sizes, device, throughput) for run in scheduled_runs(config)],
         "claims": config.profile == "paper",
         "notebooks": notebook_names(),
     }
+
+
+def scheduled_runs(config: Config) -> list[Config]:
+    """The planned runs, and before them what they wait for and the plan itself leaves out."""
+    plan = planned_runs(config)
+    parents = [parent for run in plan for parent in averaged_configs(run)]
+    teachers = [teacher_config(run) for run in parents if find_row(run.row).uses_tad]
+    return list({run_id(run): run for run in (*teachers, *parents, *plan)}.values())
 
 
 def notebook_names() -> list[str]:
@@ -78,13 +85,15 @@ def job_of(config: Config, sizes: Sizes, device: Device, throughput: float) -> d
     on_gpu = device == "gpu"
     host = space.host + (0 if on_gpu else space.device)
     threads = max(1, config.runtime.threads) + config.data.workers
-    taught = find_row(config.row).uses_tad
+    waits = averaged_configs(config)
+    if find_row(config.row).uses_tad:
+        waits.append(teacher_config(config))
     return {
         "id": run_id(config),
         "row": config.row,
         "seed": config.seed,
         "finished": RunFolder.of(config).finished,
-        "after": [run_id(teacher_config(config))] if taught else [],
+        "after": [run_id(other) for other in waits],
         "processes": training.processes,
         "gpus": training.processes if on_gpu else 0,
         "cpus": training.processes * threads,
@@ -118,8 +127,7 @@ def planned_run(config: Config, name: str) -> Config:
     Raises:
         RlqkitError: the plan has no such run.
     """
-    plan: Sequence[Config] = planned_runs(config)
-    for run in plan:
+    for run in scheduled_runs(config):
         if run_id(run) == name:
             return run
     raise RlqkitError(

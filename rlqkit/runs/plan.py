@@ -65,6 +65,15 @@ def teacher_config(config: Config) -> Config:
     )  # fmt: skip
 
 
+def averaged_configs(config: Config) -> list[Config]:
+    """The two runs whose weights a row averages; [] for every other row."""
+    row = find_row(config.row)
+    return [
+        replace(config, row=name, seed=config.seed + shift)
+        for name, shift in zip(row.mean_of, row.mean_seeds, strict=False)
+    ]
+
+
 def settings_lines(config: Config) -> list[str]:
     """What the paper profile sets because of the data set, and where the user decided otherwise."""
     settings = dataset_settings(config.data.dataset)

@@ -1,0 +1,145 @@
+"""A study's table: every variant beside what it is compared with, over people and seeds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlqkit.config import Config
+from rlqkit.evaluation.intervals import (
+    CONDITIONS,
+    QUALITIES,
+    crossed_interval,
+    holm,
+    select,
+)
+from rlqkit.evaluation.protocol import headline_name
+from rlqkit.report.comparison import has_figures
+from rlqkit.runs.folder import RunFolder, profile_folder
+from rlqkit.runs.studies import Study, Variant
+
+SMALL = ("config.json", "environment.json", "history.json", "metrics.json")
+"""What is shipped of a study's run beside the queries of the headline test."""
+
+
+def runs_of(study: Study, profile: Config, variant: Variant | None) -> dict[int, RunFolder]:
+    """Seed → finished run of a variant, the reader's own or the shipped one, where there is one."""
+    configs = {seed: study.config(profile, variant, seed) for seed in study.seeds}
+    chosen = {
+        seed: RunFolder.of(config) if RunFolder.of(config).finished else RunFolder.shipped(config)
+        for seed, config in configs.items()
+    }
+    return {seed: folder for seed, folder in chosen.items() if has_figures(folder)}
+
+
+def study_table(study: Study, profile: Config, measure: str = "rank1") -> pd.DataFrame:
+    """Every variant minus what it is compared with, query by query, on the seeds that both have.
+
+    Args:
+        study: whose variants.
+        profile: configuration that the study changes.
+        measure: "rank1" or "mAP".
+
+    Returns:
+        A line for each variant and condition that was run: variant, title, against, condition,
+        seeds, value and other (percent: means of both sides), estimate, low, high (points; 95 %
+        over people and seeds), p, corrected (Holm's correction over the whole table).
+    """
+    queries = {
+        variant.name if variant else "": {
+            seed: folder.per_query() for seed, folder in runs_of(study, profile, variant).items()
+        }
+        for variant in (None, *study.variants)
+    }
+    lines: list[dict[str, Any]] = []
+    for variant in study.variants:
+        mine, others = queries[variant.name], queries[variant.against]
+        seeds = sorted(mine.keys() & others.keys())
+        if not seeds:
+            continue
+        about = {"variant": variant.name, "title": variant.title, "against": variant.against}
+        for name, condition in CONDITIONS.items():
+            one, two = (
+                [select(side[seed], condition) for seed in seeds] for side in (mine, others)
+            )
+            lines.append(about | {"condition": name} | _compared(one, two, measure))
+    columns = [
+        "variant", "title", "against", "condition", "seeds", "value", "other", "estimate", "low",
+        "high", "p",
+    ]  # fmt: skip
+    table = pd.DataFrame(lines, columns=columns)
+    return table.assign(corrected=holm(table["p"].tolist()))
+
+
+def _compared(
+    mine: Sequence[pd.DataFrame], others: Sequence[pd.DataFrame], measure: str
+) -> dict[str, Any]:
+    found, p = crossed_interval(mine, others, measure)
+    sides = [crossed_interval(side, None, measure)[0].estimate for side in (mine, others)]
+    return {
+        "seeds": len(mine), "value": 100 * sides[0], "other": 100 * sides[1],
+        "estimate": 100 * found.estimate, "low": 100 * found.low, "high": 100 * found.high, "p": p,
+    }  # fmt: skip
+
+
+def in_words(table: pd.DataFrame) -> list[str]:
+    """The table for the screen: a line for each variant and condition."""
+    lines = []
+    for line in table.to_dict("records"):
+        said = "can't be told"
+        if line["corrected"] < 0.05:
+            said = "more" if line["estimate"] > 0 else "less"
+        what = f"{line['title']}" + (f" (against {line['against']})" if line["against"] else "")
+        lines.append(
+            f"{line['condition']:8} {line['value']:5.1f} against {line['other']:5.1f}: "
+            f"{line['estimate']:+.1f} [{line['low']:+.1f}, {line['high']:+.1f}], "
+            f"{line['seeds']} seeds, {said}: {what}"
+        )
+    return lines
+
+
+def write_study(study: Study, profile: Config) -> tuple[pd.DataFrame, Path]:
+    """Writes ``tables/study_<name>.csv`` of a profile; returns the table and the file."""
+    table = study_table(study, profile)
+    file = profile_folder(profile) / "tables" / f"study_{study.name}.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table.round(4).to_csv(file, index=False, lineterminator="\n")
+    return table, file
+
+
+def ship_study(study: Study, profile: Config, target: Path) -> list[Path]:
+    """Copies the small parts of a study's finished runs to where shipped results lie.
+
+    Args:
+        study: whose runs; what isn't finished is left out.
+        profile: configuration with the results folder that holds them.
+        target: such as ``results/reference/quick``; runs that it holds stay as they are.
+
+    Returns:
+        The run folders written.
+    """
+    written = []
+    for config in study.runs(profile):
+        folder = RunFolder.of(config)
+        copy = RunFolder(target / "runs" / folder.path.name)
+        if not folder.finished or copy.path.exists():
+            continue
+        copy.path.mkdir(parents=True)
+        for name in SMALL:
+            shutil.copyfile(folder.path / name, copy.path / name)
+        copy.save_per_query(_of_the_headline(folder.per_query()))
+        written.append(copy.path)
+    return written
+
+
+def _of_the_headline(per_query: pd.DataFrame) -> pd.DataFrame:
+    """Queries of the last epoch under the headline test, in the conditions that tables show."""
+    headline = headline_name(per_query)
+    asked = {condition[:2] for condition in (*CONDITIONS.values(), *QUALITIES.values())}
+    pairs = pd.Series(list(zip(per_query["query"], per_query["gallery"], strict=True)))
+    kept = (per_query["rule"] == "last") & (per_query["protocol"] == headline)
+    return per_query[kept & pairs.isin(asked).to_numpy()].reset_index(drop=True)

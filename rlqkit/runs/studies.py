@@ -1,0 +1,137 @@
+"""Questions beside the ablation, as lists of runs: ``profiles/studies.toml``.
+
+A study has a row of its own and variants: rows with some keys changed. Each is compared with the
+study's row on the same seeds. All of them are ordinary runs in ordinary folders.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any
+
+from rlqkit.config import Config, build_section, parse_override, with_overrides
+from rlqkit.errors import RlqkitError
+from rlqkit.method.rows import find_row
+from rlqkit.runs.folder import run_id
+from rlqkit.runs.plan import averaged_configs, teacher_config
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of a study's table.
+
+    Attributes:
+        name: unique in its study.
+        title: what differs, for the reader of the table.
+        row: what is trained; "" = the study's row.
+        set: changed keys, as ``key=value``.
+        against: variant that it is compared with; "" = the study's row as the profile has it.
+    """
+
+    name: str
+    title: str
+    row: str = ""
+    set: tuple[str, ...] = ()
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and the runs that answer it.
+
+    Attributes:
+        name: key on the command line.
+        question: in a sentence.
+        row: of the reference.
+        seeds: training seeds of every variant.
+        variants: in the order of the table; the reference isn't among them.
+    """
+
+    name: str
+    question: str
+    row: str
+    seeds: tuple[int, ...]
+    variants: tuple[Variant, ...] = ()
+
+    def config(self, profile: Config, variant: Variant | None, seed: int) -> Config:
+        """Configuration of one run; ``variant`` None = the reference."""
+        row = variant.row if variant and variant.row else self.row
+        config = replace(profile, row=row, seed=seed)
+        changes = dict(parse_override(text) for text in variant.set) if variant else {}
+        return with_overrides(config, changes) if changes else config
+
+    def reference(self, variant: Variant) -> Variant | None:
+        """What a variant is compared with; None = the study's own row."""
+        return next((other for other in self.variants if other.name == variant.against), None)
+
+    def runs(self, profile: Config) -> list[Config]:
+        """Every run, seed by seed, after the teachers and the parents of means; none twice."""
+        chosen = [
+            self.config(profile, variant, seed)
+            for seed in self.seeds
+            for variant in (None, *self.variants)
+        ]
+        parents = [parent for config in chosen for parent in averaged_configs(config)]
+        taught = [c for c in (*parents, *chosen) if find_row(c.row).uses_tad]
+        teachers = [teacher_config(config) for config in taught]
+        return list({run_id(c): c for c in (*teachers, *parents, *chosen)}.values())
+
+
+def read_studies(text: str | None = None) -> dict[str, Study]:
+    """The studies by name, in the order of the file.
+
+    Args:
+        text: TOML in place of the shipped file.
+
+    Raises:
+        RlqkitError: no TOML, an unknown key, a wrong type, an unknown row, two variants of one
+            name, a comparison with a variant that isn't there.
+    """
+    if text is None:
+        text = (resources.files("rlqkit") / "profiles" / "studies.toml").read_text("utf-8")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RlqkitError(f"studies.toml is not valid TOML: {error}") from None
+    return {name: _read(name, entry) for name, entry in table.items()}
+
+
+def _read(name: str, entry: dict[str, Any]) -> Study:
+    prefix = f"studies.toml {name}."
+    if not isinstance(entry, dict):
+        raise RlqkitError(f"{prefix.rstrip('.')} is a section, not a value")
+    listed = entry.get("variant", [])
+    values = {key: value for key, value in entry.items() if key != "variant"}
+    try:
+        variants = tuple(
+            build_section(Variant, item, f"{prefix}variant[{number}].")
+            for number, item in enumerate(listed)
+        )
+        study: Study = build_section(Study, {"name": name, **values}, prefix)
+    except TypeError as error:  # a field without a default is not there
+        raise RlqkitError(f"{prefix.rstrip('.')} is incomplete: {error}") from None
+    names = [variant.name for variant in variants]
+    for row in (study.row, *(variant.row for variant in variants if variant.row)):
+        find_row(row)
+    for variant in variants:
+        if names.count(variant.name) > 1:
+            raise RlqkitError(f"{prefix}variant {variant.name} is there twice; rename one")
+        if variant.against and variant.against not in names:
+            raise RlqkitError(f"{prefix}variant {variant.name}: no variant {variant.against}")
+    if not (study.seeds and variants):
+        raise RlqkitError(f"{prefix.rstrip('.')} needs a seed and a variant")
+    return replace(study, variants=variants)
+
+
+def find_study(name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        RlqkitError: no such study; the message lists the names.
+    """
+    studies = read_studies()
+    if name not in studies:
+        raise RlqkitError(f'no study "{name}"; studies are {", ".join(studies)}')
+    return studies[name]

@@ -1,0 +1,153 @@
+"""Studies: read strictly, planned as ordinary runs, trained, tabled and shipped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import rlqkit, smoke_options
+
+from rlqkit.config import load_profile
+from rlqkit.data.imageset import Benchmark
+from rlqkit.data.loaders import external_data
+from rlqkit.errors import RlqkitError
+from rlqkit.method.rows import find_row
+from rlqkit.method.sampling import Draw
+from rlqkit.report.studies import in_words, ship_study, study_table
+from rlqkit.runs.folder import RunFolder, run_id
+from rlqkit.runs.studies import Study, find_study, read_studies
+
+SMALL = """
+[parts]
+question = "What does it?"
+row = "tad"
+seeds = [1, 2]
+[[parts.variant]]
+name = "hq-pairs"
+title = "HQ pairs only"
+row = "tad-hq"
+[[parts.variant]]
+name = "two"
+title = "two bases"
+row = "mean-base"
+against = "hq-pairs"
+"""
+
+
+def test_the_shipped_studies_name_runs_that_are_all_different() -> None:
+    quick = load_profile("quick")
+    for study in read_studies().values():
+        for seed in study.seeds:
+            configs = [study.config(quick, v, seed) for v in (None, *study.variants)]
+            assert len({run_id(config) for config in configs}) == len(configs), study.name
+            assert {config.seed for config in configs} == {seed}
+
+
+def test_a_plan_holds_teachers_and_parents_before_what_needs_them() -> None:
+    study, quick = read_studies(SMALL)["parts"], load_profile("quick")
+    planned = [(config.row, config.seed) for config in study.runs(quick)]
+    assert planned == [
+        ("teacher", 100), ("base", 1), ("base", 101), ("base", 2), ("base", 102),
+        ("tad", 1), ("tad-hq", 1), ("mean-base", 1), ("tad", 2), ("tad-hq", 2), ("mean-base", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[[parts.variant]]", "[[parts.variant", "not valid TOML"),
+        ('row = "tad"', 'row = "tat"', 'no row "tat"'),
+        ('row = "tad-hq"', 'row = "tad-h"', 'no row "tad-h"'),
+        ('title = "HQ pairs only"', 'titel = "HQ"', "titel"),
+        ('title = "HQ pairs only"', "", "incomplete"),
+        ('name = "two"', 'name = "hq-pairs"', "twice"),
+        ('against = "hq-pairs"', 'against = "none"', "no variant none"),
+        ("seeds = [1, 2]", 'seeds = ["1"]', "seeds"),
+        ("seeds = [1, 2]", "seeds = []", "needs a seed"),
+        ("[parts]", "parts = 3\n[others]", "not a value"),
+    ],
+)
+def test_a_broken_file_is_one_line(old: str, new: str, said: str) -> None:
+    assert old in SMALL
+    text = SMALL.replace(old, new, 1)
+    with pytest.raises(RlqkitError, match=said):
+        read_studies(text if "others" not in new else "parts = 3")
+
+
+def test_an_unknown_study_lists_the_known() -> None:
+    with pytest.raises(RlqkitError, match="autopsy"):
+        find_study("autopsi")
+    outcome = rlqkit("study")
+    assert [line.split()[0] for line in outcome.out.splitlines()] == list(read_studies())
+
+
+def test_hq_pairs_are_two_views_without_damage(tiny_benchmark: Benchmark) -> None:
+    config = load_profile("smoke")
+    damaged, clean = (
+        external_data(tiny_benchmark["external"], config, damaged=flag).images
+        for flag in (True, False)
+    )
+    draws = [Draw(i, 0, i) for i in range(4)]
+    for draw in draws:
+        one, two = damaged[draw], clean[draw]
+        assert (one["hq"] == two["hq"]).all()
+        assert not (one["lq"] == two["lq"]).all() and not (two["hq"] == two["lq"]).all()
+    assert find_row("tad").damaged_pairs and not find_row("tad-hq").damaged_pairs
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return read_studies(SMALL)["parts"]
+
+
+@pytest.fixture(scope="module")
+def trained(study: Study, tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its runs on the tiny set, through the rows' own command."""
+    results = tmp_path_factory.mktemp("study")
+    short = {"training__steps": 4, "teacher__steps": 2, "averaging__batches": 1}
+    for row in ("tad", "tad-hq", "mean-base"):
+        for seed in study.seeds:
+            options = smoke_options(tiny_wardrobe, results, **short)
+            outcome = rlqkit("train", *options, "--row", row, "--seed", str(seed))
+            assert outcome.code == 0, outcome.err
+    return results
+
+
+def profile_of(trained: Path) -> object:
+    config = next(RunFolder(p).config() for p in trained.glob("smoke/runs/tad-s1-*"))
+    return replace(config, runtime=replace(config.runtime, results=str(trained)))
+
+
+def test_the_table_compares_over_the_seeds_that_both_have(study: Study, trained: Path) -> None:
+    table = study_table(study, profile_of(trained))  # type: ignore[arg-type]
+    assert list(table["variant"]) == ["hq-pairs"] * 3 + ["two"] * 3
+    assert list(table["condition"]) == ["HQ", "LQ → HQ", "LQ → LQ"] * 2
+    assert (table["seeds"] == 2).all() and (table["corrected"] >= table["p"]).all()
+    assert (table["low"] <= table["estimate"]).all() and (table["estimate"] <= table["high"]).all()
+    difference = table["value"] - table["other"]
+    assert table["estimate"].to_numpy() == pytest.approx(difference.to_numpy())
+    two = table[table["variant"] == "two"].iloc[0]
+    assert two["other"] == table[table["variant"] == "hq-pairs"].iloc[0]["value"]
+    assert len(in_words(table)) == 6 and "against hq-pairs" in in_words(table)[3]
+
+
+def test_shipped_runs_give_the_same_table(study: Study, trained: Path, tmp_path: Path) -> None:
+    profile = profile_of(trained)
+    folders = ship_study(study, profile, tmp_path)  # type: ignore[arg-type]
+    assert len(folders) == 11 and not any(tmp_path.rglob("*.safetensors"))
+    assert ship_study(study, profile, tmp_path) == []  # type: ignore[arg-type]
+    whole = RunFolder(trained / "smoke" / "runs" / folders[-1].name).per_query()
+    kept = RunFolder(folders[-1]).per_query()
+    assert len(kept) < len(whole) and set(kept["rule"]) == {"last"}
+
+    (tmp_path / "other" / "smoke").mkdir(parents=True)
+    (tmp_path / "runs").rename(tmp_path / "other" / "smoke" / "runs")
+    for folder in (tmp_path / "other" / "smoke" / "runs").iterdir():
+        (folder / "weights-last.safetensors").touch()  # now it counts as finished
+    moved = replace(profile, runtime=replace(profile.runtime, results=str(tmp_path / "other")))  # type: ignore
+    pd.testing.assert_frame_equal(
+        study_table(study, moved),
+        study_table(study, profile),  # type: ignore[arg-type]
+    )
