@@ -23,8 +23,8 @@ from rlqkit.runs.reproduce import train_all
 NAMES = (
     "00_tour", "01_reid_in_ten_minutes", "02_data", "03_degradations", "04_losses_from_scratch",
     "05_network_and_base_model", "06_coarse_attributes", "07_cap_and_tad", "08_evaluation",
-    "09_ablation", "10_paper_tables", "12_feature_collapse", "13_audit",
-    "14_real_data",
+    "09_ablation", "10_paper_tables", "11_autopsy", "12_feature_collapse",
+    "13_audit", "14_real_data",
 )  # fmt: skip
 LONGEST_CELL = 40
 WAY = re.compile(r"\*\*(?P<where>Previous|Next):\*\* \[[^\]]+\]\((?P<name>\w+)\.ipynb\)")
