@@ -165,7 +165,7 @@ def _trials(
     """Cells that fail unless the check goes on at the blank and refuses the wrong answer."""
     refused = ast.parse(
         f"try:\n    pass\nexcept AssertionError as refusal:\n"
-        f"    print('Exercise {number} refused:', refusal)\n"
+        f"    print(f'Exercise {number} refused: {{refusal}}')\n"
         f"else:\n    raise RuntimeError('exercise {number}: its check accepts the wrong answer')"
     )
     refused.body[0].body = ast.parse(check.source).body  # type: ignore[attr-defined]
