@@ -9,7 +9,7 @@ are people in unusual poses; each check therefore says what share it allows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -172,35 +172,45 @@ def train_clusters(benchmark: Benchmark) -> PoseClusters:
 
 
 def _one_gender(benchmark: Benchmark) -> dict[str, Any]:
-    people = _people(benchmark)
+    people = _people(benchmark.sets.values())
     labels = people.groupby("identity")["gender"].nunique()
     scores = labels.to_numpy(float) - 1
     return _row("one gender a person", "all", scores, _identity_names(labels.index), 0.0)
 
 
 def _renderer_gender(benchmark: Benchmark) -> list[dict[str, Any]]:
-    """Gender labels against those that the renderer drew; nothing for a set it didn't render."""
-    settings = read_card(benchmark.root).get("generator")
-    if not isinstance(settings, Mapping):
+    """Gender labels against those that the renderer drew; nothing for a set it didn't render.
+
+    Fresh test people come from a data set of their own, with settings of their own.
+    """
+    folders = dict.fromkeys(images.root for images in benchmark.sets.values())
+    settings = {root: read_card(root).get("generator") for root in folders}
+    rendered = {root: dict(v) for root, v in settings.items() if isinstance(v, Mapping)}
+    if len(rendered) < len(settings):
         return []
     try:
         from wardrobe.render.custom import spec_from_settings
         from wardrobe.render.people import sample_identity
     except (ImportError, RlqkitError):  # the extra isn't installed: say that nothing was asked
         return [_row("gender as the renderer drew it", "all", np.array([]), np.array([]), 0.0)]
-    people = _people(benchmark).drop_duplicates()
-    spec = spec_from_settings(dict(settings))
-    drawn = [
-        sample_identity(spec.seed_of(number), number, spec.shape_spread).gender
-        for number in map(int, people["identity"])
-    ]
-    scores = np.abs(people["gender"].to_numpy(float) - drawn)
-    names = _identity_names(people["identity"])
+    labels, drawn = [], []
+    for root, values in rendered.items():
+        spec = spec_from_settings(values)
+        mine = [images for images in benchmark.sets.values() if images.root == root]
+        people = _people(mine).drop_duplicates()
+        labels.append(people)
+        drawn += [
+            sample_identity(spec.seed_of(number), number, spec.shape_spread).gender
+            for number in map(int, people["identity"])
+        ]
+    together = pd.concat(labels, ignore_index=True)
+    scores = np.abs(together["gender"].to_numpy(float) - drawn)
+    names = _identity_names(together["identity"])
     return [_row("gender as the renderer drew it", "all", scores, names, 0.0)]
 
 
-def _people(benchmark: Benchmark) -> pd.DataFrame:
-    tables = [images.table[["identity", "gender"]] for images in benchmark.sets.values()]
+def _people(sets: Iterable[ImageSet]) -> pd.DataFrame:
+    tables = [images.table[["identity", "gender"]] for images in sets]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -113,6 +113,11 @@ def export(benchmark: Benchmark, folder: Path, layout: str, progress: bool = Tru
     """
     if layout not in LAYOUTS:
         raise RlqkitError(f'no layout "{layout}"; choose one of {", ".join(LAYOUTS)}')
+    if any(images.root != benchmark.root for images in benchmark.sets.values()):
+        raise RlqkitError(
+            f"{benchmark.name} with the test people of another data set can't be exported; export "
+            "each data set by itself"
+        )
     plan = LAYOUTS[layout](benchmark)
     marker = {
         "data set": benchmark.name,
