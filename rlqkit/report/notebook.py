@@ -19,6 +19,7 @@ from rlqkit.runs.device import use_threads
 from rlqkit.runs.environment import environment
 from rlqkit.runs.folder import RunFolder, profile_folder
 from rlqkit.runs.plan import teacher_config
+from rlqkit.runs.workers import is_worker
 
 Needed = Literal["weights", "features"]
 
@@ -40,6 +41,8 @@ def start(
     """
     changes = {"runtime.results": results, "seed": seed, **given_overrides(overrides)}
     config = load_profile(profile, changes)
+    if not is_worker():  # alone on the machine: all of it
+        config = with_overrides(config, {"runtime.threads": 0})
     use_threads(config)
     use_style()
     versions = environment()["versions"]

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
+from threadpoolctl import threadpool_limits
 
 from rlqkit.config import Config, ModelConfig, with_overrides
 from rlqkit.errors import RlqkitError, one_line
@@ -188,7 +189,10 @@ def machine(config: Config, began: str | None = None) -> Fabric:
 
 
 def use_threads(config: Config) -> None:
-    """Gives torch the number of threads that the configuration asks for, and flushes subnormals.
+    """Gives torch and numpy's algebra the threads that are asked for, and flushes subnormals.
+
+    Two processes whose algebra takes all cores wait for each other: a decomposition of a tenth of
+    a second then took five.
 
     L2 through Adam drives the weights of dead filters, and their moments, into subnormal numbers,
     which processors compute many times slower (docs/training.md). The setting is the thread's own
@@ -197,3 +201,4 @@ def use_threads(config: Config) -> None:
     torch.set_flush_denormal(True)
     if config.runtime.threads:
         torch.set_num_threads(config.runtime.threads)
+        threadpool_limits(config.runtime.threads, user_api="blas")

@@ -26,6 +26,15 @@ def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+BAR = "RLQKIT_BAR"
+"""Variable that holds a worker's number, from 0, which is also the line of its progress bars."""
+
+
+def is_worker() -> bool:
+    """Whether this process, or one that it was started by, is one of several side by side."""
+    return BAR in os.environ
+
+
 def start_worker(numbers: Any) -> None:
     """Gives a worker its own line for progress bars and its own GPU, where there are some.
 
@@ -36,7 +45,7 @@ def start_worker(numbers: Any) -> None:
         numbers: a queue that holds one number for each worker.
     """
     number = numbers.get()
-    os.environ["RLQKIT_BAR"] = str(number)
+    os.environ[BAR] = str(number)
     gpus = visible_gpus()
     if gpus:  # before anything in this process has touched CUDA
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
