@@ -15,7 +15,7 @@ from rlqkit.errors import RlqkitError, one_line
 from rlqkit.method.rows import find_row
 from rlqkit.report.comparison import has_figures, how_to_train
 from rlqkit.report.style import is_synthetic, use_style
-from rlqkit.runs.device import use_threads
+from rlqkit.runs.device import use_all_cores, use_threads
 from rlqkit.runs.environment import environment
 from rlqkit.runs.folder import RunFolder, profile_folder
 from rlqkit.runs.plan import teacher_config
@@ -42,7 +42,7 @@ def start(
     changes = {"runtime.results": results, "seed": seed, **given_overrides(overrides)}
     config = load_profile(profile, changes)
     if not is_worker():  # alone on the machine: all of it
-        config = with_overrides(config, {"runtime.threads": 0})
+        use_all_cores()
     use_threads(config)
     use_style()
     versions = environment()["versions"]

@@ -188,6 +188,18 @@ def machine(config: Config, began: str | None = None) -> Fabric:
     return launch_fabric(config, began)
 
 
+_all_cores = False
+
+
+def use_all_cores() -> None:
+    """From now on this process computes on all cores, whatever a configuration asks for.
+
+    For a notebook that runs alone: the runs that it looks at were made several side by side.
+    """
+    global _all_cores
+    _all_cores = True
+
+
 def use_threads(config: Config) -> None:
     """Gives torch and numpy's algebra the threads that are asked for, and flushes subnormals.
 
@@ -199,6 +211,6 @@ def use_threads(config: Config) -> None:
     and passes to threads that it starts, so this stands before any work.
     """
     torch.set_flush_denormal(True)
-    if config.runtime.threads:
+    if config.runtime.threads and not _all_cores:
         torch.set_num_threads(config.runtime.threads)
         threadpool_limits(config.runtime.threads, user_api="blas")
