@@ -299,7 +299,7 @@ def _legend_below(figure: Figure, axes: Axes, title: str) -> None:
     handles, labels = axes.get_legend_handles_labels()
     named: dict[str, Any] = dict(zip(labels, handles, strict=True))
     figure.legend(
-        list(named.values()), list(named), loc="outside lower left", ncols=len(named),
+        list(named.values()), list(named), loc="outside lower left", ncols=min(len(named), 4),
         frameon=False, fontsize=9,
     )  # fmt: skip
     figure.suptitle(title, fontsize=13)
