@@ -102,6 +102,22 @@ def in_words(table: pd.DataFrame) -> list[str]:
     return lines
 
 
+def as_markdown(table: pd.DataFrame) -> str:
+    """The table for a page: a line a variant, a column a condition; bold = told after correction."""
+    lines = [
+        "| variant | " + " | ".join(CONDITIONS) + " | seeds |",
+        "|---" + "|---:" * (len(CONDITIONS) + 1) + "|",
+    ]
+    for _, mine in table.groupby("variant", sort=False):
+        cells = []
+        for line in mine.to_dict("records"):
+            text = f"{line['estimate']:+.1f} [{line['low']:+.1f}, {line['high']:+.1f}]"
+            cells.append(f"**{text}**" if line["corrected"] < 0.05 else text)
+        first = mine.iloc[0]
+        lines.append(f"| {first['title']} | " + " | ".join(cells) + f" | {first['seeds']} |")
+    return "\n".join(lines) + "\n"
+
+
 def write_study(study: Study, profile: Config) -> tuple[pd.DataFrame, Path]:
     """Writes ``tables/study_<name>.csv`` of a profile; returns the table and the file."""
     table = study_table(study, profile)
