@@ -95,7 +95,8 @@ def kills(data: Path, wanted: dict[str, bytes], seconds: float, count: int, seed
             assert bits(results) == wanted, "other bits after kills"
             ended += 1
             shutil.rmtree(results)
-    print(f"{sum(found.values())} kills, {ended} jobs came to their end with the same bits")
+    kept = f"{sum(found.values())} kills, {ended} jobs came to their end with the same bits"
+    print(kept, flush=True)
     return found
 
 
@@ -121,7 +122,7 @@ def refused(process: subprocess.Popen[str]) -> str:
 
 def full_disk(data: Path, wanted: dict[str, bytes]) -> None:
     """A disk that is full in the middle: one line; with more room the job ends with its bits."""
-    for megabytes in (1, 3, 8):
+    for megabytes in (1, 2, 3):
         folder = Path(tempfile.mkdtemp())
         size = f"size={megabytes}m"
         if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder]).returncode:

@@ -103,7 +103,7 @@ def in_words(table: pd.DataFrame) -> list[str]:
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """The table for a page: a line a variant, a column a condition; bold = told after correction."""
+    """The table for a page: a line a variant, a column a condition; bold: told once corrected."""
     lines = [
         "| variant | " + " | ".join(CONDITIONS) + " | seeds |",
         "|---" + "|---:" * (len(CONDITIONS) + 1) + "|",

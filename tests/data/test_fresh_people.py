@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from fresh_people import MOVED, TEST_SPLITS, write_fresh_people
 
 from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.data.export import export
 from rlqkit.data.fingerprint import fingerprint
 from rlqkit.data.loaders import load_benchmark
 from rlqkit.data.registry import load
 from rlqkit.errors import RlqkitError
-
-TEST_SPLITS = ("query", "gallery")
+from wardrobe import labels_audit
 
 
 @pytest.fixture
 def fresh_people(tiny_wardrobe: Path, tmp_path: Path) -> Path:
-    """The tiny data set's test people alone, under other numbers."""
-    folder = Path(shutil.copytree(tiny_wardrobe, tmp_path / "fresh"))
-    samples = pd.read_csv(folder / "samples.csv", dtype=str, keep_default_na=False)
-    samples = samples[samples["split"].isin(TEST_SPLITS)]
-    samples["identity"] = (samples["identity"].astype(int) + 5000).astype(str)
-    samples.to_csv(folder / "samples.csv", index=False)
-    joints = pd.read_csv(folder / "joints.csv")
-    joints[joints["file"].isin(samples["file"])].to_csv(folder / "joints.csv", index=False)
-    counts = {split: int((samples["split"] == split).sum()) for split in TEST_SPLITS}
-    (folder / "dataset.json").write_text(json.dumps({"name": "fresh", "counts": counts}))
-    return folder
+    return write_fresh_people(tiny_wardrobe, tmp_path / "fresh")
 
 
 def _config(tiny_wardrobe: Path, fresh: Path) -> Config:
@@ -49,7 +39,7 @@ def test_query_and_gallery_are_theirs(tiny_wardrobe: Path, fresh_people: Path) -
     own = load_benchmark(with_overrides(config, {"data.test": ""}))
     fresh = load_benchmark(config)
     for split in own.sets:
-        moved = 5000 if split in TEST_SPLITS else 0
+        moved = MOVED if split in TEST_SPLITS else 0
         assert np.array_equal(fresh[split].identities, own[split].identities + moved)
     assert fresh["query+gallery"].root == fresh_people
     assert fingerprint(fresh.sets)["images"] != fingerprint(own.sets)["images"]
@@ -74,3 +64,19 @@ def test_a_card_with_other_splits_is_refused(fresh_people: Path, counts: object)
     message = f"{re.escape(str(fresh_people / 'dataset.json'))}: counts must name splits"
     with pytest.raises(RlqkitError, match=message):
         load("wardrobe-v2-test2", fresh_people)
+
+
+def test_each_set_is_asked_for_its_own_renderers_genders() -> None:
+    """The shipped main job: training people of one data set, test people of another."""
+    benchmark = load_benchmark(load_profile("quick"))
+    (row,) = labels_audit._renderer_gender(benchmark)
+    people = {person for images in benchmark.sets.values() for person in images.identities}
+    assert row["asked"] == len(people) and row["failures"] == 0 and row["ok"]
+
+
+def test_two_data_sets_in_one_are_not_exported(
+    tiny_wardrobe: Path, fresh_people: Path, tmp_path: Path
+) -> None:
+    mixed = load_benchmark(_config(tiny_wardrobe, fresh_people))
+    with pytest.raises(RlqkitError, match="export each data set by itself"):
+        export(mixed, tmp_path / "export", "ltcc", False)

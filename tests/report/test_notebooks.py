@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from fresh_people import write_fresh_people
 
 from rlqkit.config import Config, load_profile
 from rlqkit.report.execute import execute_notebooks
@@ -173,9 +174,15 @@ def names_in(code: str) -> tuple[set[str], set[str]]:
 
 @pytest.fixture(scope="module")
 def prepared(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """The smoke profile on the tiny data set with every run of the ablation done."""
+    """The smoke profile on the tiny data set with every run of the ablation done.
+
+    Test people are those of another folder, as in the main job.
+    """
+    fresh = write_fresh_people(tiny_wardrobe, tmp_path_factory.mktemp("fresh"))
     changes = {
         "data.root": str(tiny_wardrobe),
+        "data.test": "wardrobe-v2-test2",
+        "data.test_root": str(fresh),
         "data.external_root": str(tiny_wardrobe),
         "runtime.results": str(tmp_path_factory.mktemp("results")),
         "training.steps": 8,
