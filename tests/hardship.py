@@ -13,6 +13,7 @@ undisturbed job, or one line and exit code 2. The suite has shorter tests of the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -35,6 +36,8 @@ SETTINGS = {
 }  # fmt: skip
 SAME = ("metrics.json", "per_query.parquet", "features.safetensors", "weights-last.safetensors")
 LIMIT = 900
+PERIOD = 6.0
+"""Kills come within so many seconds after a job has begun to write, which is most of its work."""
 
 
 def command(data: Path, results: Path) -> list[str]:
@@ -74,7 +77,31 @@ def stage(results: Path) -> str:
     return f"in the training of {last.name.split('-s')[0]}"
 
 
-def kills(data: Path, wanted: dict[str, bytes], seconds: float, count: int, seed: int) -> Counter:
+def killed(process: subprocess.Popen[str], results: Path, seconds: float) -> bool:
+    """Kills a job so many seconds after it wrote its first file; False if it ended before."""
+    began = time.time()
+    moment = None
+    while process.poll() is None:
+        if moment is None and newest(results) > began:
+            moment = time.time() + seconds
+        if moment is not None and time.time() >= moment:
+            os.killpg(process.pid, 9)
+            process.communicate()
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def newest(results: Path) -> float:
+    """When something was last written there; temporary files come and go meanwhile."""
+    times = [0.0]
+    for file in results.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            times.append(file.stat().st_mtime)
+    return max(times)
+
+
+def kills(data: Path, wanted: dict[str, bytes], count: int, seed: int) -> Counter:
     """Kills at random moments; each job that comes to its end must have the wanted bits."""
     rng, found, ended = random.Random(seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
@@ -82,15 +109,10 @@ def kills(data: Path, wanted: dict[str, bytes], seconds: float, count: int, seed
         while sum(found.values()) < count or ended == 0:
             enough = sum(found.values()) >= count
             process = start(data, results)
-            try:
-                out, err = process.communicate(
-                    timeout=LIMIT if enough else rng.uniform(0.1, 0.8) * seconds
-                )
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
-                process.communicate()
+            if not enough and killed(process, results, rng.uniform(0, PERIOD)):
                 found[stage(results)] += 1
                 continue
+            out, err = process.communicate(timeout=LIMIT)
             assert process.returncode == 0, err
             assert bits(results) == wanted, "other bits after kills"
             ended += 1
@@ -163,7 +185,7 @@ def main() -> None:
         print(f"undisturbed: {seconds:.0f} s, {len(wanted)} files compared", flush=True)
         full_disk(data, wanted)
         read_only(data)
-        for where, times in kills(data, wanted, seconds, options.kills, options.seed).items():
+        for where, times in kills(data, wanted, options.kills, options.seed).items():
             print(f"  {times} {where}")
         pairs(data, wanted, options.pairs)
 

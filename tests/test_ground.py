@@ -18,7 +18,9 @@ from packaging.version import Version
 import rlqkit
 from rlqkit.config import load_profile
 from rlqkit.report import tables
+from rlqkit.report.studies import as_markdown, study_table
 from rlqkit.runs.folder import RunFolder, reference_folder
+from rlqkit.runs.studies import find_study
 from wardrobe.calibration import calibration_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -223,6 +225,16 @@ def test_committed_differences_are_those_of_the_committed_runs(profile: str) -> 
     config = load_profile(profile, {"runtime.results": str(reference_folder(profile).parent)})
     found = tables.difference_table(tables.read_results(config)).round(2)
     pd.testing.assert_frame_equal(table, found, check_dtype=False, check_column_type=False)
+
+
+@pytest.mark.parametrize("name", ["own", "autopsy"])
+def test_the_studies_in_the_readme_are_those_of_the_committed_runs(
+    name: str, tmp_path: Path
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.split(f"<!-- {name}:begin -->")[1].split(f"<!-- {name}:end -->")[0]
+    config = load_profile("quick", {"runtime.results": str(tmp_path)})
+    assert shown.strip() == as_markdown(study_table(find_study(name), config)).strip()
 
 
 def test_committed_calibration_is_that_of_the_committed_runs() -> None:
