@@ -111,6 +111,7 @@ def kills(data: Path, wanted: dict[str, bytes], count: int, seed: int) -> Counte
             process = start(data, results)
             if not enough and killed(process, results, rng.uniform(0, PERIOD)):
                 found[stage(results)] += 1
+                print(f"kill {sum(found.values())}: {stage(results)}", flush=True)
                 continue
             out, err = process.communicate(timeout=LIMIT)
             assert process.returncode == 0, err
