@@ -11,7 +11,7 @@ from command_line import rlqkit, smoke_options
 import rlqkit as package
 from rlqkit import cli
 from rlqkit.config import PROFILES
-from rlqkit.method.rows import OWN, ROWS, VARIANTS
+from rlqkit.method.rows import OWN, PARTS, ROWS, VARIANTS
 from rlqkit.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,7 +82,7 @@ def test_rows_lists_every_row_with_its_terms() -> None:
     names = [line.split()[0] for line in lines[::2]]
     assert names == [*ROWS, *OWN, "teacher"]
     more = rlqkit("rows", "--variants").out.splitlines()
-    assert [line.split()[0] for line in more[::2]] == [*names, *VARIANTS]
+    assert [line.split()[0] for line in more[::2]] == [*names, *VARIANTS, *PARTS]
     for row, terms in zip(ROWS.values(), lines[1::2], strict=False):
         assert terms.split() == ", ".join([*row.terms, *row.tad_terms]).split()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal
 
+from IPython.core.getipython import get_ipython
 from matplotlib.figure import Figure
 
 from rlqkit.config import Config, given_overrides, load_profile, with_overrides
@@ -41,7 +42,7 @@ def start(
     """
     changes = {"runtime.results": results, "seed": seed, **given_overrides(overrides)}
     config = load_profile(profile, changes)
-    if not is_worker():  # alone on the machine: all of it
+    if get_ipython() is not None and not is_worker():  # a kernel alone on the machine: all of it
         use_all_cores()
     use_threads(config)
     use_style()
