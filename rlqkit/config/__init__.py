@@ -9,6 +9,7 @@ from rlqkit.config.profiles import (
     is_hashed,
     load_file,
     load_profile,
+    packaged_table,
     parse_override,
     to_dict,
     with_overrides,
@@ -39,5 +40,5 @@ __all__ = [
     "ReproduceConfig", "RuntimeConfig", "TeacherConfig", "TrainingConfig", "build",
     "build_section", "config_hash", "dataset_settings", "flatten", "from_dict", "get",
     "given_overrides", "is_hashed",
-    "load_file", "load_profile", "parse_override", "to_dict", "with_overrides",
+    "load_file", "load_profile", "packaged_table", "parse_override", "to_dict", "with_overrides",
 ]  # fmt: skip

@@ -20,6 +20,24 @@ from rlqkit.config.strict import build, did_you_mean, listed
 from rlqkit.errors import RlqkitError
 
 
+def packaged_table(file: str, text: str | None = None) -> dict[str, Any]:
+    """A TOML file of ``rlqkit/profiles`` as plain values.
+
+    Args:
+        file: its name.
+        text: TOML in its place.
+
+    Raises:
+        RlqkitError: it is no TOML.
+    """
+    if text is None:
+        text = (resources.files("rlqkit") / "profiles" / file).read_text("utf-8")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RlqkitError(f"{file} is not valid TOML: {error}") from None
+
+
 def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Config:
     """The configuration of a profile, with dotted overrides such as ``{"training.steps": 10}``.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Literal
 
-from rlqkit.config import build_section
+from rlqkit.config import build_section, packaged_table
 from rlqkit.errors import RlqkitError
 from rlqkit.runs.published import PublishedRun, published_runs
 
@@ -68,12 +66,7 @@ def read_claims(dataset: str | None = None, text: str | None = None) -> list[Cla
         RlqkitError: no TOML, an unknown key, a wrong type, a figure outside 0..100, a run that
             ``paper_runs.toml`` hasn't got or that is of another data set, nothing on ``dataset``.
     """
-    if text is None:
-        text = (resources.files("rlqkit") / "profiles" / "claims.toml").read_text("utf-8")
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RlqkitError(f"claims.toml is not valid TOML: {error}") from None
+    table = packaged_table("claims.toml", text)
     unknown = [key for key in table if key != "claim"]
     if unknown:
         raise RlqkitError(f"claims.toml has an unknown key {unknown[0]}; mend or remove it")

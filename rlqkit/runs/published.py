@@ -7,11 +7,9 @@ of processes and their choice of the best epoch.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
 from rlqkit.config import (
@@ -19,6 +17,7 @@ from rlqkit.config import (
     TrainingConfig,
     build_section,
     load_profile,
+    packaged_table,
     parse_override,
     with_overrides,
 )
@@ -164,12 +163,7 @@ def published_runs(dataset: str | None = None, text: str | None = None) -> list[
         RlqkitError: the file has an unknown key, a wrong type, a name twice, an unknown row, a run
             without a figure, or TAD without a teacher (or the reverse).
     """
-    if text is None:
-        text = (resources.files("rlqkit") / "profiles" / "paper_runs.toml").read_text("utf-8")
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RlqkitError(f"paper_runs.toml is not valid TOML: {error}") from None
+    table = packaged_table("paper_runs.toml", text)
     usual = _read_usual(table)
     runs = [
         _read_run(entry, usual, f"paper_runs.toml run[{i}].")

@@ -6,12 +6,10 @@ study's row on the same seeds. All of them are ordinary runs in ordinary folders
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any
 
-from rlqkit.config import Config, build_section, parse_override, with_overrides
+from rlqkit.config import Config, build_section, packaged_table, parse_override, with_overrides
 from rlqkit.errors import RlqkitError
 from rlqkit.method.rows import find_row
 from rlqkit.runs.folder import run_id
@@ -89,12 +87,7 @@ def read_studies(text: str | None = None) -> dict[str, Study]:
         RlqkitError: no TOML, an unknown key, a wrong type, an unknown row, two variants of one
             name, a comparison with a variant that isn't there.
     """
-    if text is None:
-        text = (resources.files("rlqkit") / "profiles" / "studies.toml").read_text("utf-8")
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RlqkitError(f"studies.toml is not valid TOML: {error}") from None
+    table = packaged_table("studies.toml", text)
     return {name: _read(name, entry) for name, entry in table.items()}
 
 
