@@ -190,7 +190,10 @@ def test_ci_runs_what_the_readme_says() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=False).returncode == 0
     assert "set -euo pipefail" in script
-    assert script.splitlines()[-3:] == ["rm -rf .venv", "make lint", "make test"]
+    steps = [line.partition(" #")[0] for line in script.splitlines()]
+    wanted = ["rm -rf .venv", "make lint", "make test", "exit $slurm"]
+    assert [line for line in steps if line in wanted] == wanted
+    assert re.search(r"^RLQKIT_SLURM_REQUIRED=1 \S+ -m pytest \S*.*tests/workflow", script, re.M)
     assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 

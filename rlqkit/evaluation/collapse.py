@@ -364,14 +364,6 @@ def lq_neighbours(
     return found
 
 
-def collapsed_images(hq: Matrix, lq: Matrix, labels: Labels) -> NDArray[np.bool_]:
-    """(n,) bool: whether an LQ image's nearest neighbour is another person's LQ image."""
-    nearest = lq_neighbours(hq, lq, labels.camera, 1)[:, 0]
-    wrong = labels.identity[nearest % len(hq)] != labels.identity
-    found: NDArray[np.bool_] = (nearest >= len(hq)) & wrong
-    return found
-
-
 # --------------------------------------------------------------------------- how it is computed
 
 

@@ -1,4 +1,4 @@
-"""Rows side by side: which runs there are, what chance gives, who agrees, who collapses."""
+"""Rows side by side: which runs there are, where CAL begins, who collapses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rlqkit.config import Config, Moment, with_overrides
-from rlqkit.data.loaders import load_benchmark
 from rlqkit.evaluation.collapse import measure_collapse
 from rlqkit.evaluation.metrics import Labels
-from rlqkit.evaluation.protocol import HQ, MIXED, describe_images, headline
+from rlqkit.evaluation.protocol import HQ, MIXED
 from rlqkit.method.rows import find_row
-from rlqkit.runs.device import machine
-from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder
 
 Matrix = NDArray[np.floating[Any]]
@@ -71,49 +68,6 @@ def per_query_tables(runs: Mapping[str, Iterable[RunFolder]]) -> dict[str, pd.Da
     }
 
 
-def describe_queries(folder: RunFolder, rule: str, config: Config) -> Matrix:
-    """(n, 2 D) descriptors of the headline's HQ queries by the network that a rule chose."""
-    fabric = machine(config)
-    network: Any = fabric.to_device(load_network(folder, rule))
-    benchmark = load_benchmark(config)
-    query = benchmark[headline(benchmark).query]
-    return describe_images(network, query, HQ, config, fabric)
-
-
-def query_features(folders: Iterable[RunFolder], split: str = "query") -> dict[str, Matrix]:
-    """Descriptors of a split's images, HQ and mixed LQ, by a name such as "RLQ, LQ image"."""
-    return {
-        f"{find_row(folder.config().row).title}, {short} image": folder.features()[split, quality]
-        for folder in folders
-        for short, quality in (("HQ", HQ), ("LQ", MIXED))
-    }
-
-
-def teacher_agreement(teacher: Matrix, features: Mapping[str, Matrix]) -> pd.DataFrame:
-    """Mean cosine between a teacher's descriptor and other models', image by image.
-
-    Distillation asks for just this cosine, in each branch by itself: ‖t − s‖² = 2 − 2 cos.
-
-    Args:
-        teacher: (n, 2 D) descriptors f1 | f2 of HQ images.
-        features: name → (n, 2 D) descriptors of the same images, HQ or LQ.
-
-    Returns:
-        Index: names. Columns: "branch 1", "branch 2", in −1..1; about 0 for unrelated networks.
-    """
-    return pd.DataFrame(
-        {
-            name: {
-                f"branch {number}": float(np.einsum("nd,nd->n", t, s).mean())
-                for number, (t, s) in enumerate(
-                    zip(_branches(teacher), _branches(other), strict=True), start=1
-                )
-            }
-            for name, other in features.items()
-        }
-    ).T
-
-
 def adversarial_start(history: pd.DataFrame, config: Config) -> int:
     """Optimiser step at which CAL starts to count, by the configuration."""
     moment = Moment.parse(config.training.adversarial_from, "training.adversarial_from")
@@ -141,9 +95,3 @@ def collapse_table(
         found = measure_collapse(features[split, HQ], features[split, quality], labels)
         lines[find_row(row).title] = found.to_dict()
     return pd.DataFrame(lines).T
-
-
-def _branches(descriptors: Matrix) -> list[Matrix]:
-    """The halves f1 and f2, each normalised by itself."""
-    halves = np.split(descriptors, 2, axis=1)
-    return [half / np.linalg.norm(half, axis=1, keepdims=True) for half in halves]

@@ -34,7 +34,6 @@ SEVERITY_COLOURS = {"paper": "#8172b3", "small-input": "#ccb974"}
 KIND_COLOURS = dict(zip(KINDS, ("#8c613c", "#937db8", "#64b5cd"), strict=True))
 KIND_TITLES = {kind: kind.replace("_", " ") for kind in KINDS}
 GENDERS = {1: "male", 0: "female"}
-GENDER_COLOURS = {"male": "#76b7b2", "female": "#b07aa1"}
 GREY, LIGHT, THIRD_COLOUR = "#8c8c8c", "#d9d9d9", "#8172b3"
 CONDITION_COLOURS = dict(zip(CONDITIONS, (HQ_COLOUR, LQ_COLOUR, THIRD_COLOUR), strict=True))
 ROW_STYLES = {

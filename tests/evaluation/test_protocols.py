@@ -15,6 +15,7 @@ from rlqkit import main_job
 from rlqkit.config import Config, load_profile, with_overrides
 from rlqkit.data import registry
 from rlqkit.data.imageset import Benchmark, RetrievalTest
+from rlqkit.data.loaders import load_benchmark
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import intervals, protocol
 from rlqkit.evaluation.metrics import chance_rank1, evaluate_features, single_shot_galleries
@@ -23,13 +24,16 @@ from rlqkit.evaluation.protocol import (
     LQ,
     MIXED,
     QUALITY_PAIRS,
+    describe_images,
     headline,
     measure,
     selection_test,
 )
 from rlqkit.method.degradations import KINDS
-from rlqkit.report import comparison, tables
+from rlqkit.report import tables
 from rlqkit.runs import experiment
+from rlqkit.runs.device import machine
+from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder
 
 QUALITIES = (HQ, *KINDS, MIXED)
@@ -383,15 +387,15 @@ def test_tables_of_the_pass_say_no_result(passed: Config) -> None:
     assert " ± " in files["summary.md"].read_text(encoding="utf-8")
 
 
-def test_comparison_takes_the_benchmarks_splits(
+def test_queries_described_anew_are_those_of_the_headline(
     passed: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "load_published", lambda _, root, __: prcc_like(root))
     folder = RunFolder.of(passed)
-    found = comparison.describe_queries(folder, "last", passed)
+    benchmark = load_benchmark(passed)
+    query = benchmark[headline(benchmark).query]
+    found = describe_images(load_network(folder), query, HQ, passed, machine(passed))
     np.testing.assert_allclose(found, folder.features()["query_cc", HQ], atol=2e-3)
-    named = comparison.query_features([folder], "query_cc")
-    np.testing.assert_array_equal(named["RLQ, HQ image"], folder.features()["query_cc", HQ])
 
 
 @pytest.mark.parametrize(

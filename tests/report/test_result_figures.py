@@ -16,8 +16,6 @@ from rlqkit.data.imageset import Benchmark
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation import severity
 from rlqkit.evaluation.intervals import (
-    CONDITIONS,
-    QUALITIES,
     clustered_interval,
     describe_difference,
     interval_table,
@@ -30,7 +28,6 @@ from rlqkit.method.network import Heads
 from rlqkit.method.rows import ROWS
 from rlqkit.method.steps import StepRules, Student, cap_step, tad_step
 from rlqkit.report import comparison, style
-from rlqkit.report.figures import ablation, collapse
 from rlqkit.runs.device import machine
 from rlqkit.runs.experiment import load_network, train_and_evaluate
 from rlqkit.runs.folder import RunFolder
@@ -179,17 +176,6 @@ def test_chance_is_what_random_features_score(tiny_benchmark: Benchmark) -> None
     )
 
 
-def test_agreement_is_one_with_oneself_and_told_by_branch() -> None:
-    rng = np.random.default_rng(0)
-    teacher = rng.normal(size=(50, 64))
-    half = teacher.copy()
-    half[:, 32:] = rng.normal(size=(50, 32))
-    found = comparison.teacher_agreement(teacher, {"self": 3 * teacher, "half": half})
-    assert found.loc["self"].tolist() == pytest.approx([1, 1])
-    assert found.loc["half", "branch 1"] == pytest.approx(1)
-    assert abs(found.loc["half", "branch 2"]) < 0.15
-
-
 @pytest.mark.parametrize(
     ("moment", "step"), [("50 %", 6), ("40 %", 5), ("epoch 1", 4), ("epoch 0", 0)]
 )
@@ -295,14 +281,6 @@ def test_present_runs_are_found_without_weights_and_missing_rows_left_out(finish
     assert set(comparison.per_query_tables(found)["base"]["seed"]) == {finished.seed}
 
 
-def test_queries_described_anew_agree_with_the_features_on_disk(finished: Config) -> None:
-    folder = RunFolder.of(finished)
-    described = comparison.describe_queries(folder, "last", finished)
-    agreement = comparison.teacher_agreement(described, comparison.query_features([folder]))
-    assert agreement.loc["base, HQ image"].tolist() == pytest.approx([1, 1], abs=1e-4)
-    assert (agreement.loc["base, LQ image"] < 0.999).all()
-
-
 def test_dials_start_at_the_untouched_image(finished: Config, tiny_benchmark: Benchmark) -> None:
     folder = RunFolder.of(finished)
     network = load_network(folder)
@@ -319,12 +297,6 @@ def test_dials_start_at_the_untouched_image(finished: Config, tiny_benchmark: Be
     metrics = folder.metrics().query("query == 'HQ' and protocol == 'CC' and rule == 'last'")
     assert start["rank1"].to_numpy() == pytest.approx(metrics["rank1"].item())
     assert (dials.loc[dials["level"] > 0, "cosine"] < 1).all()
-    figure = collapse.plot_dials(dials, "dials")
-    assert [axes.get_title() for axes in figure.axes[:3]] == [
-        "pixelation",
-        "motion blur",
-        "out of focus",
-    ]
 
 
 # ------------------------------------------------------------------------------------- figures
@@ -333,43 +305,6 @@ def test_dials_start_at_the_untouched_image(finished: Config, tiny_benchmark: Be
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pd.DataFrame]:
     return {"base": whole_table(0), "rlq": whole_table(0, shift=0.3), "cal": whole_table(50)}
-
-
-def test_one_dot_per_row_and_condition(tables: dict[str, pd.DataFrame]) -> None:
-    intervals = interval_table(tables)
-    axes = ablation.plot_rank1(intervals, "rank-1").axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["base", "RLQ", "CAL"]
-    dots = [container.lines[0].get_xdata() for container in axes.containers]
-    assert [len(d) for d in dots] == [3, 3, 3]
-    assert dots[0] == pytest.approx(intervals.query("condition == 'HQ'")["estimate"].tolist())
-
-
-def test_differences_are_coloured_where_zero_is_excluded(tables: dict[str, pd.DataFrame]) -> None:
-    differences = interval_table(tables, reference="base")
-    assert differences.query("row == 'rlq'")["excludes_zero"].all()
-    figure = ablation.plot_differences(differences, "minus base")
-    assert len(figure.axes) == 3
-    for axes, condition in zip(figure.axes, CONDITIONS, strict=True):
-        colours = {
-            line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"
-        }
-        told = differences.query("condition == @condition")["excludes_zero"].tolist()
-        expected = [style.CONDITION_COLOURS[condition] if t else style.GREY for t in told]
-        assert [colours[0], colours[1]] == expected
-
-
-def test_bars_of_the_qualities(tables: dict[str, pd.DataFrame]) -> None:
-    intervals = interval_table({"base": tables["base"]}, QUALITIES)
-    images = [np.zeros((8, 4, 3), np.uint8)] * 4
-    figure = ablation.plot_qualities(intervals, images, 1.0, "four")
-    heights = [bar.get_height() for bar in figure.axes[-1].patches]
-    assert heights == pytest.approx(intervals["estimate"].tolist()) and len(heights) == 4
-
-
-def test_bargain_shows_every_row_once(tables: dict[str, pd.DataFrame]) -> None:
-    figure = ablation.plot_bargain(interval_table(tables), "bargain")
-    _, labels = figure.axes[0].get_legend_handles_labels()
-    assert sorted(labels) == sorted(["base", "RLQ", "CAL", "LQ as good as HQ"])
 
 
 def test_figures_are_signed_as_synthetic() -> None:

@@ -21,9 +21,9 @@ from networks import build_base
 from rlqkit.config import Config, ModelConfig, load_profile, with_overrides
 from rlqkit.data.loaders import evaluation_images, load_benchmark
 from rlqkit.evaluation.descriptors import extract_descriptors
+from rlqkit.evaluation.protocol import describe_images
 from rlqkit.evaluation.severity import turn_dials
 from rlqkit.method.training import Phase, PlannedPhase, Training
-from rlqkit.report.comparison import describe_queries
 from rlqkit.report.figures.attributes import branch_features
 from rlqkit.runs import device
 from rlqkit.runs.experiment import evaluate, load_network, prepare, resolve, train_and_evaluate
@@ -148,7 +148,8 @@ def test_a_network_left_on_the_cpu_is_taken_along(finished: RunFolder, there: El
     fabric, benchmark = resolve(config).fabric, load_benchmark(config)
     images = evaluation_images(benchmark["query"], "HQ", config)
     got = extract_descriptors(load_network(finished), images, fabric, config)
-    np.testing.assert_allclose(got, describe_queries(finished, "last", config), rtol=1e-6)
+    anew = describe_images(load_network(finished), benchmark["query"], "HQ", config, fabric)
+    np.testing.assert_allclose(got, anew, rtol=1e-6)
     np.testing.assert_allclose(got, finished.features()["query", "HQ"], atol=2e-3)
     networks = {"RLQ": (finished.features(), load_network(finished))}
     table = turn_dials(networks, benchmark, config, fabric, levels=2, queries=8)

@@ -21,7 +21,6 @@ from rlqkit.report.style import (
     KIND_TITLES,
     LIGHT,
     LQ_COLOUR,
-    THIRD_COLOUR,
     WRONG_COLOUR,
 )
 
@@ -303,35 +302,3 @@ def _legend_below(figure: Figure, axes: Axes, title: str) -> None:
         frameon=False, fontsize=9,
     )  # fmt: skip
     figure.suptitle(title, fontsize=13)
-
-
-def plot_dials(dials: pd.DataFrame, title: str) -> Figure:
-    """Cosine HQ–LQ (top) and rank-1 (bottom) against the level of each degradation.
-
-    Args:
-        dials: ``severity.turn_dials``.
-        title: of the figure.
-    """
-    kinds = [kind for kind in KINDS if kind in set(dials["kind"])]
-    figure, grid = plt.subplots(
-        2, len(kinds), figsize=(4.1 * len(kinds), 6), sharey="row", sharex="col", squeeze=False
-    )
-    palette = (GREY, HQ_COLOUR, LQ_COLOUR, THIRD_COLOUR)
-    for column, kind in enumerate(kinds):
-        mine = dials[dials["kind"] == kind]
-        for (model, table), colour in zip(mine.groupby("model", sort=False), palette, strict=False):
-            for axes, measure, factor in zip(
-                grid[:, column], ("cosine", "rank1"), (1, 100), strict=True
-            ):
-                axes.plot(table["level"], factor * table[measure], "o-", color=colour, label=model)
-        first = mine[mine["model"] == mine["model"].iloc[0]]
-        labels = ["HQ" if np.isnan(v) else f"{v:.3g}" for v in first["value"]]
-        grid[1, column].set_xticks(first["level"], labels)
-        grid[1, column].set_xlabel(f"{DIALS[kind][1]}  (stronger →)")
-        grid[0, column].set_title(KIND_TITLES[kind])
-    grid[0, 0].set_ylabel("cosine HQ–LQ of one image")
-    grid[1, 0].set_ylabel(f"{dials['test'].iloc[0]} rank-1, %")
-    grid[1, 0].set_ylim(bottom=0)
-    grid[0, -1].legend(loc="best")
-    figure.suptitle(title, fontsize=13)
-    return figure
