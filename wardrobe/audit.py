@@ -158,10 +158,10 @@ def audit_shortcuts(
     distances = shortcut_distances(query, gallery)
     records = []
     for name, matrix in bar(distances.items(), desc="shortcuts", disable=not progress):
+        orders = gallery_orders(matrix, query, gallery, seed)
         for protocol in protocols:
             record: dict[str, Any] = {"shortcut": name, "protocol": protocol}
-            record |= measure_shortcut(matrix, query, gallery, protocol, seed)
-            records.append(record)
+            records.append(record | measure_orders(orders, query, gallery, protocol, seed))
     return pd.DataFrame(records)
 
 
@@ -169,17 +169,26 @@ def measure_shortcut(
     distances: Distances, query: ImageSet, gallery: ImageSet, protocol: str = "CC", seed: int = 0
 ) -> dict[str, Any]:
     """One line of ``audit_shortcuts``: its figures in percent, and the verdict."""
+    orders = gallery_orders(distances, query, gallery, seed)
+    return measure_orders(orders, query, gallery, protocol, seed)
+
+
+def measure_orders(
+    orders: list[NDArray[np.int64]],
+    query: ImageSet,
+    gallery: ImageSet,
+    protocol: str = "CC",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """``measure_shortcut`` of a shortcut whose ``gallery_orders`` are known."""
     labels = Labels(*query.metric_arrays()), Labels(*gallery.metric_arrays())
-    own_camera = labels[0].camera[:, None] == labels[1].camera
-    distances = distances + own_camera * (np.ptp(distances) + 1)
-    tied = any(len(np.unique(row)) < len(row) for row in distances)
-    tables, average_precision, orders = [], [], []
-    for draw in range(TIE_DRAWS if tied else 1):
-        order = untied_order(distances, seed, draw)
-        found = evaluate_distances(np.argsort(order, axis=1), *labels, protocol)
+    tables, average_precision = [], []
+    for draw, order in enumerate(orders):
+        ranks = np.empty_like(order)
+        np.put_along_axis(ranks, order, np.arange(order.shape[1])[None], axis=1)
+        found = evaluate_distances(ranks, *labels, protocol)
         tables.append(query_table(found, query).assign(seed=draw))
         average_precision.append(found.mAP)
-        orders.append(order)
     interval = clustered_interval(pd.concat(tables, ignore_index=True), seed=seed)
     exchanged = exchanged_rank1(orders, *labels, protocol, seed)
     expected, expected_high = float(exchanged.mean()), float(np.quantile(exchanged, 0.975))
@@ -197,6 +206,18 @@ def measure_shortcut(
 def leaking(table: pd.DataFrame) -> list[str]:
     """Names of the shortcuts that a table of ``audit_shortcuts`` says leak."""
     return list(table.loc[table["verdict"] == LEAKS, "shortcut"])
+
+
+def gallery_orders(
+    distances: Distances, query: ImageSet, gallery: ImageSet, seed: int = 0
+) -> list[NDArray[np.int64]]:
+    """Each query's gallery from near to far, own camera last: ``TIE_DRAWS`` times if there are
+    ties, else once, as (n_query, n_gallery) indices."""
+    own_camera = query.metric_arrays()[1][:, None] == gallery.metric_arrays()[1]
+    distances = distances + own_camera * (np.ptp(distances) + 1)
+    ranked = np.sort(distances, axis=1)
+    tied = bool((ranked[:, 1:] == ranked[:, :-1]).any())
+    return [untied_order(distances, seed, draw) for draw in range(TIE_DRAWS if tied else 1)]
 
 
 def untied_order(distances: Distances, seed: int, draw: int) -> NDArray[np.int64]:
