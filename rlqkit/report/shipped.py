@@ -161,7 +161,7 @@ def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[s
 
 SMALL = ("config.json", "environment.json", "history.json", "metrics.json", "per_query.parquet")
 """What is shipped of every run; checkpoints never are."""
-WITH_WEIGHTS = ("teacher", "base", "rlq", "base-lq")
+WITH_WEIGHTS = ("teacher", "base", "tad", "rlq", "base-lq")
 """Rows whose last weights are shipped as well, in 16 bits: what the notebooks take apart."""
 WITH_FEATURES = ("base", "tad", "rlq", "base-lq")
 """Rows whose descriptors are shipped: HQ and mixed LQ queries, and the HQ gallery."""
