@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -175,6 +175,18 @@ def _over_draws(shots: pd.DataFrame) -> dict[str, float | int]:
     figures |= {"queries": int(shots["queries"].iloc[0]), "skipped": int(shots["skipped"].max())}
     figures |= {"draws": len(shots)}
     return figures | {f"{name}_sd": float(shots[name].std(ddof=1)) for name in ("rank1", "mAP")}
+
+
+class Described(NamedTuple):
+    """Descriptors of a test's images, float32, rows of norm 1.
+
+    Attributes:
+        queries: quality of the queries → (n_query, d).
+        gallery: (n_gallery, d) of the HQ gallery.
+    """
+
+    queries: dict[str, NDArray[np.float32]]
+    gallery: NDArray[np.float32]
 
 
 def describe_images(

@@ -23,6 +23,7 @@ from rlqkit.runs.plan import planned_runs
 COLUMNS = ("row", "condition", "test", "yours", "low", "high", "shipped", "seeds", "within", "bits")
 NOT_YOURS, NOT_SHIPPED = "not run here", "not shipped"
 SAME, OTHER = "same", "other"
+Keys = tuple[tuple[str, str], ...]
 
 
 def shipped_results(config: Config) -> Results:
@@ -162,10 +163,13 @@ def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[s
 SMALL = ("config.json", "environment.json", "history.json", "metrics.json", "per_query.parquet")
 """What is shipped of every run; checkpoints never are."""
 WITH_WEIGHTS = ("teacher", "base", "tad", "rlq", "base-lq")
-"""Rows whose last weights are shipped as well, in 16 bits: what the notebooks take apart."""
-WITH_FEATURES = ("base", "tad", "rlq", "base-lq")
-"""Rows whose descriptors are shipped: HQ and mixed LQ queries, and the HQ gallery."""
-SHIPPED_FEATURES = (("query", HQ), ("query", MIXED), ("gallery", HQ))
+"""Rows whose weights are shipped as well, in 16 bits: what the notebooks take apart."""
+QUERIES: Keys = (("query", HQ), ("query", MIXED))
+SHIPPED_FEATURES: dict[str, Keys] = {
+    "base": (*QUERIES, ("gallery", HQ)), "rlq": (*QUERIES, ("gallery", HQ)),
+    "tad": QUERIES, "base-lq": QUERIES, "mean": QUERIES,
+}  # fmt: skip
+"""Row → those of its descriptors that are shipped."""
 
 
 def ship(config: Config, target: Path) -> list[Path]:
@@ -200,10 +204,11 @@ def _ship_run(row: str, folder: RunFolder, target: Path) -> Path:
     for name in SMALL:
         shutil.copyfile(folder.path / name, copy.path / name)
     if row in WITH_WEIGHTS:
-        state = load_file(folder.path / "weights-last.safetensors")
+        rule = folder.config().teacher.selection if row == "teacher" else "last"
+        state = load_file(folder.path / f"weights-{rule}.safetensors")
         half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-        copy.save_network(half, "last")
-    if row in WITH_FEATURES:
+        copy.save_network(half, rule)
+    if row in SHIPPED_FEATURES:
         features = folder.features()
-        copy.save_features({key: features[key] for key in SHIPPED_FEATURES})
+        copy.save_features({key: features[key] for key in SHIPPED_FEATURES[row]})
     return copy.path

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
@@ -28,8 +29,12 @@ from rlqkit.data.loaders import (
 )
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.protocol import (
+    HQ,
+    Described,
     Evaluation,
+    describe_images,
     evaluate_network,
+    headline,
     metric_records,
     selection_figures,
     selection_test,
@@ -276,6 +281,31 @@ def load_network(folder: RunFolder, rule: str = "last") -> Network:
     if config.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return folder.load_network(network, rule)
+
+
+def described_test(folder: RunFolder, benchmark: Benchmark, qualities: Sequence[str]) -> Described:
+    """Descriptors of the headline's images by a finished run's last weights.
+
+    What the run kept is read; of shipped runs, which keep less, the rest is made anew, and that
+    takes some seconds a quality.
+
+    Args:
+        folder: with weights.
+        benchmark: the run's.
+        qualities: of the queries: "HQ", "mixed LQ" or a degradation's name. The gallery is HQ.
+    """
+    config, test, kept = folder.config(), headline(benchmark), folder.features()
+    wanted = [*((test.query, quality) for quality in qualities), (test.gallery, HQ)]
+    if missing := [key for key in wanted if key not in kept]:
+        fabric = machine(config)
+        network: Any = fabric.to_device(load_network(folder))
+        kept |= {
+            (name, quality): describe_images(network, benchmark[name], quality, config, fabric)
+            for name, quality in missing
+        }
+    found = {key: kept[key].astype(np.float32) for key in wanted}
+    queries = {quality: found[test.query, quality] for quality in qualities}
+    return Described(queries, found[test.gallery, HQ])
 
 
 def export_backbone(folder: RunFolder, file: Path, rule: str = "last") -> None:

@@ -1,5 +1,6 @@
 """Figures of coarse attributes and of ranked lists: what stands in them, on the tiny data set."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from rlqkit.method.attributes import LIMBS
 from rlqkit.method.degradations import KINDS
 from rlqkit.report import style
 from rlqkit.report.figures import attributes, retrieval
-from rlqkit.runs.experiment import train_and_evaluate
+from rlqkit.runs.experiment import described_test, train_and_evaluate
 from rlqkit.runs.folder import RunFolder
 
 
@@ -121,9 +122,10 @@ def test_branches_of_a_run_are_those_of_its_descriptor(
 
 
 def test_one_list_is_judged_by_three_protocols(tiny_benchmark: Benchmark, cap: RunFolder) -> None:
-    query, gallery, features = tiny_benchmark["query"], tiny_benchmark["gallery"], cap.features()
+    query, gallery = tiny_benchmark["query"], tiny_benchmark["gallery"]
     index, k = 3, len(gallery)
-    searches = retrieval.searches_by_protocol(features, query, gallery, index)
+    described = described_test(cap, tiny_benchmark, (HQ,))
+    searches = retrieval.searches_by_protocol(described, query, gallery, index)
     figure = retrieval.ranked_sheet(query, gallery, index, searches, "title", k)
     assert [search.label for search in searches] == list(PROTOCOLS)
     assert len(figure.axes[0].images) == 3 * (k + 1)
@@ -143,9 +145,28 @@ def test_one_list_is_judged_by_three_protocols(tiny_benchmark: Benchmark, cap: R
     assert {"junk", "1: right"} & set(verdicts) and "1: wrong" in verdicts
 
 
-def test_same_query_in_two_qualities(tiny_benchmark: Benchmark, cap: RunFolder) -> None:
+def test_same_query_in_two_qualities(
+    tiny_benchmark: Benchmark, cap: RunFolder, config: Config
+) -> None:
     query, kind = tiny_benchmark["query"], KINDS[0]
-    searches = retrieval.searches_by_quality({"CAP": cap}, query, 0, kind)
+    described = {"CAP": described_test(cap, tiny_benchmark, (HQ, kind))}
+    searches = retrieval.searches_by_quality(described, query, 0, kind, config)
     assert [search.label for search in searches] == ["CAP\nHQ", f"CAP\n{kind}"]
     assert min(searches[1].picture.shape[:2]) <= 24 < min(searches[0].picture.shape[:2])
     assert not np.array_equal(searches[0].distances, searches[1].distances)
+
+
+def test_what_a_run_did_not_keep_is_described_anew(
+    tiny_benchmark: Benchmark, cap: RunFolder, tmp_path: Path
+) -> None:
+    """As of a shipped run, whose features are a part of all."""
+    shutil.copytree(cap.path, tmp_path / cap.path.name)
+    shipped = RunFolder(tmp_path / cap.path.name)
+    qualities, kept = (HQ, *KINDS), shipped.features()
+    shipped.save_features({key: kept[key] for key in (("query", HQ),)})
+    anew, stored = (described_test(run, tiny_benchmark, qualities) for run in (shipped, cap))
+    assert list(anew.queries) == list(qualities) and anew.gallery.dtype == np.float32
+    np.testing.assert_array_equal(anew.queries[HQ], stored.queries[HQ])
+    np.testing.assert_allclose(anew.gallery, stored.gallery, atol=2e-3)
+    for kind in KINDS:
+        np.testing.assert_allclose(anew.queries[kind], stored.queries[kind], atol=2e-3)

@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from rlqkit.config import Config
 from rlqkit.data.images import read_image
 from rlqkit.data.imageset import ImageSet
 from rlqkit.data.loaders import evaluation_images
 from rlqkit.evaluation.metrics import PROTOCOLS, Labels, ranked_list
-from rlqkit.evaluation.protocol import HQ, Features
+from rlqkit.evaluation.protocol import HQ, Described
 from rlqkit.report.figures.people import outfit_letters
 from rlqkit.report.figures.sheets import Picture, Tile, headline_of, name_below, sheet
 from rlqkit.report.style import (
@@ -23,7 +24,6 @@ from rlqkit.report.style import (
     STATUS_COLOURS,
     WRONG_COLOUR,
 )
-from rlqkit.runs.folder import RunFolder
 
 WORDS = {"correct": "right", "wrong": "wrong"}
 """Verdicts as captions say them, so that nobody needs the colours."""
@@ -42,33 +42,31 @@ class Search:
 
 
 def searches_by_protocol(
-    features: Features, query: ImageSet, gallery: ImageSet, index: int
+    described: Described, query: ImageSet, gallery: ImageSet, index: int
 ) -> list[Search]:
     """The same HQ query and the same distances, once for each protocol."""
-    distances = cosine_distances(features, index, HQ)
+    distances = cosine_distances(described, index, HQ)
     picture = read_image(query.paths[index])
     return [Search(protocol, picture, distances, protocol) for protocol in PROTOCOLS]
 
 
 def searches_by_quality(
-    runs: Mapping[str, RunFolder], query: ImageSet, index: int, kind: str
+    described: Mapping[str, Described], query: ImageSet, index: int, kind: str, config: Config
 ) -> list[Search]:
     """The same query as HQ and with one degradation, for each run, under CC."""
     searches = []
-    for title, run in runs.items():
-        features = run.features()
+    for title, found in described.items():
         for quality in (HQ, kind):
-            picture = evaluation_images(query, quality, run.config()).source(index)
-            distances = cosine_distances(features, index, quality)
+            picture = evaluation_images(query, quality, config).source(index)
+            distances = cosine_distances(found, index, quality)
             label = f"{title}\n{KIND_TITLES.get(quality, quality)}"
             searches.append(Search(label, picture, distances, "CC"))
     return searches
 
 
-def cosine_distances(features: Features, index: int, quality: str) -> NDArray[np.float32]:
+def cosine_distances(described: Described, index: int, quality: str) -> NDArray[np.float32]:
     """(n_gallery,) cosine distances of one query, in one quality, to the HQ gallery."""
-    query, gallery = features["query", quality][index], features["gallery", HQ]
-    distances: NDArray[np.float32] = 1 - gallery @ query
+    distances: NDArray[np.float32] = 1 - described.gallery @ described.queries[quality][index]
     return distances
 
 
