@@ -99,7 +99,7 @@ def _execute_notebook(source: str, notebook: str, target: str, parameters: dict[
         papermill.execute_notebook(
             nbformat.reads(notebook, as_version=4), str(output), parameters,
             kernel_name="python3", progress_bar=False, cwd=str(Path(source).parent),
-            extra_arguments=["--log-level=ERROR"], coalesce_streams=True,
+            extra_arguments=["--log-level=CRITICAL"], coalesce_streams=True,
         )  # fmt: skip
     except PapermillExecutionError as error:
         reason = " ".join(error.evalue.split())
