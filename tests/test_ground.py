@@ -17,7 +17,7 @@ from packaging.version import Version
 
 import rlqkit
 from rlqkit.config import load_profile
-from rlqkit.report import tables
+from rlqkit.report import shipped, tables
 from rlqkit.report.studies import as_markdown, study_table
 from rlqkit.runs.folder import RunFolder, reference_folder
 from rlqkit.runs.studies import find_study
@@ -238,6 +238,20 @@ def test_the_studies_in_the_readme_are_those_of_the_committed_runs(
     shown = readme.split(f"<!-- {name}:begin -->")[1].split(f"<!-- {name}:end -->")[0]
     config = load_profile("quick", {"runtime.results": str(tmp_path)})
     assert shown.strip() == as_markdown(study_table(find_study(name), config)).strip()
+
+
+def test_the_other_processor_in_the_readme_is_that_of_the_committed_runs() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- processor:begin -->")[1].split("<!-- processor:end -->")[0]
+    other = reference_folder("other-processor")
+    config = load_profile("quick", {"runtime.results": str(other)})
+    table = shipped.compare(tables.read_results(config), shipped.shipped_results(config))
+    assert shown.strip() == shipped.as_markdown(table).strip()
+    processors = [
+        {RunFolder(run).environment()["precision"] for run in (folder / "runs").iterdir()}
+        for folder in (other / "quick", reference_folder("quick"))
+    ]
+    assert processors == [{"bf16-mixed"}, {"32-true"}]
 
 
 def test_committed_calibration_is_that_of_the_committed_runs() -> None:

@@ -20,7 +20,10 @@ from rlqkit.report.tables import Results, read_results
 from rlqkit.runs.folder import RunFolder, profile_folder, reference_folder
 from rlqkit.runs.plan import planned_runs
 
-COLUMNS = ("row", "condition", "test", "yours", "low", "high", "shipped", "seeds", "within", "bits")
+COLUMNS = (
+    "row", "condition", "test", "yours", "low", "high", "shipped", "difference", "difference_low",
+    "difference_high", "seeds", "within", "bits",
+)  # fmt: skip
 NOT_YOURS, NOT_SHIPPED = "not run here", "not shipped"
 SAME, OTHER = "same", "other"
 Keys = tuple[tuple[str, str], ...]
@@ -45,8 +48,10 @@ def compare(mine: Results, shipped: Results, rule: str = "last") -> pd.DataFrame
 
     Returns:
         Columns row (its title), condition, test, yours, shipped (percent), low, high (95 % interval
-        of the shipped figure over test people), seeds (compared), within ("yes" or "no", or which
-        side lacks the row), bits (whether all ranks and precisions are the same: "same", "other").
+        of the shipped figure over test people), difference with difference_low and difference_high
+        (yours minus shipped, query by query, in points: what another processor does), seeds
+        (compared), within ("yes" or "no", or which side lacks the row), bits (whether all ranks and
+        precisions are the same: "same", "other").
     """
     lines: list[dict[str, Any]] = []
     for row in dict.fromkeys([*shipped.per_query, *mine.per_query]):
@@ -87,10 +92,13 @@ def _compared(
         mine = select(ours, condition, rule)
     except RlqkitError:  # this machine's runs were made with other tests or rules
         return line | {"within": NOT_YOURS}
-    estimate = clustered_interval(mine).estimate
+    estimate, paired = clustered_interval(mine).estimate, clustered_interval(mine, shipped)
     within = found.low <= estimate <= found.high
     return line | {
         "yours": 100 * estimate,
+        "difference": 100 * paired.estimate,
+        "difference_low": 100 * paired.low,
+        "difference_high": 100 * paired.high,
         "within": "yes" if within else "no",
         "bits": SAME if _same(mine, shipped) else OTHER,
     }
@@ -100,6 +108,22 @@ def _same(mine: pd.DataFrame, shipped: pd.DataFrame) -> bool:
     """Whether every query has the same first hit and the same average precision, to the bit."""
     columns = ["file", "query", "first_hit", "average_precision"]
     return mine[columns].reset_index(drop=True).equals(shipped[columns].reset_index(drop=True))
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """The differences for a page: a line a row, a column a condition."""
+    lines = [
+        "| row | " + " | ".join(CONDITIONS) + " |",
+        "|---" + "|---:" * len(CONDITIONS) + "|",
+    ]
+    for row, cells in table[table["condition"].isin(list(CONDITIONS))].groupby("row", sort=False):
+        told = [
+            f"{cell['difference']:+.1f} [{cell['difference_low']:+.1f}, "
+            f"{cell['difference_high']:+.1f}]"
+            for cell in cells.to_dict("records")
+        ]
+        lines.append(f"| {row} | " + " | ".join(told) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def in_words(table: pd.DataFrame) -> list[str]:
