@@ -14,10 +14,7 @@ from rlqkit.config import load_profile
 from rlqkit.report.execute import execute_notebooks
 from rlqkit.runs.folder import reference_folder
 
-NAMES = (
-    "05_network_and_base_model", "06_coarse_attributes", "07_cap_and_tad", "08_evaluation",
-    "12_feature_collapse",
-)  # fmt: skip
+NAMES = ("05_network_and_base_model", "06_coarse_attributes", "07_cap_and_tad", "08_evaluation")
 LARGEST = 25e6
 """Bytes of all weights and features that are shipped for notebooks."""
 
