@@ -53,10 +53,10 @@ def study_table(study: Study, profile: Config, measure: str = "rank1") -> pd.Dat
         variant.name if variant else "": {
             seed: folder.per_query() for seed, folder in runs_of(study, profile, variant).items()
         }
-        for variant in (None, *study.variants)
+        for variant in (None, *study.asked(profile))
     }
     lines: list[dict[str, Any]] = []
-    for variant in study.variants:
+    for variant in study.asked(profile):
         mine, others = queries[variant.name], queries[variant.against]
         seeds = sorted(mine.keys() & others.keys())
         if not seeds:

@@ -25,14 +25,18 @@ class Variant:
         title: what differs, for the reader of the table.
         row: what is trained; "" = the study's row.
         set: changed keys, as ``key=value``.
+        length: of the training, times the profile's epochs or steps.
         against: variant that it is compared with; "" = the study's row as the profile has it.
+        profiles: those that it is for; () = all.
     """
 
     name: str
     title: str
     row: str = ""
     set: tuple[str, ...] = ()
+    length: float = 1.0
     against: str = ""
+    profiles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,15 @@ class Study:
         row = variant.row if variant and variant.row else self.row
         config = replace(profile, row=row, seed=seed)
         changes = dict(parse_override(text) for text in variant.set) if variant else {}
+        if variant and variant.length != 1:
+            unit = "epochs" if profile.training.epochs else "steps"
+            length = variant.length * getattr(profile.training, unit)
+            changes[f"training.{unit}"] = max(1, round(length))
         return with_overrides(config, changes) if changes else config
+
+    def asked(self, profile: Config) -> tuple[Variant, ...]:
+        """The variants that there are in a profile."""
+        return tuple(v for v in self.variants if not v.profiles or profile.profile in v.profiles)
 
     def reference(self, variant: Variant) -> Variant | None:
         """What a variant is compared with; None = the study's own row."""
@@ -69,7 +81,7 @@ class Study:
         chosen = [
             self.config(profile, variant, seed)
             for seed in self.seeds
-            for variant in (None, *self.variants)
+            for variant in (None, *self.asked(profile))
         ]
         parents = [parent for config in chosen for parent in averaged_configs(config)]
         taught = [c for c in (*parents, *chosen) if find_row(c.row).uses_tad]
@@ -113,6 +125,11 @@ def _read(name: str, entry: dict[str, Any]) -> Study:
             raise RlqkitError(f"{prefix}variant {variant.name} is there twice; rename one")
         if variant.against and variant.against not in names:
             raise RlqkitError(f"{prefix}variant {variant.name}: no variant {variant.against}")
+    for variant in variants:
+        if variant.length <= 0:
+            raise RlqkitError(
+                f"{prefix}variant {variant.name}: length is {variant.length}, not > 0"
+            )
     if not (study.seeds and variants):
         raise RlqkitError(f"{prefix.rstrip('.')} needs a seed and a variant")
     return replace(study, variants=variants)

@@ -45,6 +45,18 @@ def test_the_shipped_studies_name_runs_that_are_all_different() -> None:
             assert {config.seed for config in configs} == {seed}
 
 
+@pytest.mark.parametrize("profile", ["smoke", "quick", "laptop"])
+def test_every_study_can_be_asked_in_every_profile(profile: str) -> None:
+    config = load_profile(profile)
+    for study in read_studies().values():
+        assert study.runs(config) and len(study.asked(config)) >= 3
+    half, twice = (
+        study.config(config, next(v for v in study.variants if v.name == name), 1).training
+        for study, name in ((find_study("lengths"), "base-half"), (find_study("own"), "twice"))
+    )
+    assert (4 * half.epochs, 4 * half.steps) == (twice.epochs, twice.steps)
+
+
 def test_a_plan_holds_teachers_and_parents_before_what_needs_them() -> None:
     study, quick = read_studies(SMALL)["parts"], load_profile("quick")
     planned = [(config.row, config.seed) for config in study.runs(quick)]
@@ -63,6 +75,7 @@ def test_a_plan_holds_teachers_and_parents_before_what_needs_them() -> None:
         ('title = "HQ pairs only"', 'titel = "HQ"', "titel"),
         ('title = "HQ pairs only"', "", "incomplete"),
         ('name = "two"', 'name = "hq-pairs"', "twice"),
+        ('name = "two"', 'name = "two"\nlength = 0.0', "length is 0.0"),
         ('against = "hq-pairs"', 'against = "none"', "no variant none"),
         ("seeds = [1, 2]", 'seeds = ["1"]', "seeds"),
         ("seeds = [1, 2]", "seeds = []", "needs a seed"),
