@@ -230,13 +230,20 @@ def test_committed_differences_are_those_of_the_committed_runs(profile: str) -> 
     pd.testing.assert_frame_equal(table, found, check_dtype=False, check_column_type=False)
 
 
-@pytest.mark.parametrize("name", ["own", "autopsy"])
+@pytest.mark.parametrize(
+    ("profile", "name"),
+    [
+        ("quick", "own"), ("quick", "autopsy"), ("quick", "parts"), ("quick", "lengths"),
+        ("laptop", "rows"), ("laptop", "own"),
+    ],
+)  # fmt: skip
 def test_the_studies_in_the_readme_are_those_of_the_committed_runs(
-    name: str, tmp_path: Path
+    profile: str, name: str, tmp_path: Path
 ) -> None:
+    block = name if profile == "quick" else f"{profile}-{name}"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split(f"<!-- {name}:begin -->")[1].split(f"<!-- {name}:end -->")[0]
-    config = load_profile("quick", {"runtime.results": str(tmp_path)})
+    shown = readme.split(f"<!-- {block}:begin -->")[1].split(f"<!-- {block}:end -->")[0]
+    config = load_profile(profile, {"runtime.results": str(tmp_path)})
     assert shown.strip() == as_markdown(study_table(find_study(name), config)).strip()
 
 
