@@ -1,5 +1,6 @@
 """The ground the kit stands on: pins, environment, make, continuous checks, citation."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -259,6 +260,16 @@ def test_the_other_processor_in_the_readme_is_that_of_the_committed_runs() -> No
         for folder in (other / "quick", reference_folder("quick"))
     ]
     assert processors == [{"bf16-mixed"}, {"32-true"}]
+
+
+def test_the_compute_in_the_readme_is_that_of_the_committed_runs() -> None:
+    spec = importlib.util.spec_from_file_location("compute", ROOT / "benchmarks" / "compute.py")
+    assert spec is not None and spec.loader is not None
+    compute = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(compute)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition(compute.BEGIN)[2].partition(compute.END)[0]
+    assert shown == compute.page(), "run python benchmarks/compute.py --write"
 
 
 def test_committed_calibration_is_that_of_the_committed_runs() -> None:

@@ -1,0 +1,68 @@
+"""Core hours behind the shipped runs, by part, as the README shows them.
+
+    python benchmarks/compute.py [--write]
+
+Every training here used one thread, so its seconds are core seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rlqkit.config import load_profile, with_overrides
+from rlqkit.runs.folder import RunFolder, run_id
+from rlqkit.runs.plan import planned_runs
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "results" / "reference"
+PAGE = ROOT / "README.md"
+BEGIN, END = "<!-- compute:begin -->\n", "<!-- compute:end -->"
+
+
+def parts() -> dict[str, list[RunFolder]]:
+    """Part of the work → its runs."""
+    quick = load_profile("quick")
+    main = {
+        run_id(config)
+        for seed in (1, 2, 3)
+        for config in planned_runs(with_overrides(quick, {"reproduce.seeds": [seed]}))
+    }
+    found = {
+        folder: [RunFolder(run) for run in sorted((REFERENCE / folder / "runs").iterdir())]
+        for folder in ("quick", "other-processor/quick", "laptop", "earlier-start")
+    }
+    return {
+        "quick, the main job's rows, three seeds": [
+            run for run in found["quick"] if run.path.name in main
+        ],
+        "quick, studies": [run for run in found["quick"] if run.path.name not in main],
+        "quick, on another processor": found["other-processor/quick"],
+        "laptop": found["laptop"],
+        "the first start's base models and teacher": found["earlier-start"],
+    }
+
+
+def page() -> str:
+    """The table as Markdown."""
+    lines = ["| part | runs | core hours |", "|---|---:|---:|"]
+    whole = [0, 0.0]
+    for name, runs in parts().items():
+        hours = sum(float(run.environment()["seconds"]) for run in runs) / 3600
+        lines.append(f"| {name} | {len(runs)} | {hours:.1f} |")
+        whole = [whole[0] + len(runs), whole[1] + hours]
+    lines.append(f"| together | {whole[0]} | {whole[1]:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put it into the README")
+    if parser.parse_args().write:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(before + BEGIN + page() + END + rest.partition(END)[2], encoding="utf-8")
+    print(page(), end="")
+
+
+if __name__ == "__main__":
+    main()
