@@ -71,23 +71,25 @@ def what_counts(config: Config) -> Config:
     """The configuration with every key that its row doesn't use at the default.
 
     So a sweep over K doesn't train base again, and two spellings of the same switches are one run.
+    A mean of rows uses what they use.
     """
     row, compat = find_row(config.row), config.compat
+    rows = (row, *map(find_row, row.mean_of))
     switches = {f.name: compat.switch(f.name) for f in fields(compat) if f.name != "preset"}
     if not row.mean_of:
         config = replace(config, averaging=AveragingConfig())
-    if not row.uses_pose:
+    if not any(r.uses_pose for r in rows):
         config = replace(config, cap=CapConfig())
         config = replace(config, model=replace(config.model, pose_from=ModelConfig.pose_from))
-    if not row.recolour:
+    if not any(r.recolour for r in rows):
         config = replace(config, recolouring=RecolouringConfig())
         switches["mask_overlap"] = "clean"
-    if not row.uses_tad:
+    if not any(r.uses_tad for r in rows):
         config = replace(config, teacher=TeacherConfig())
         switches |= {"external_order": "clean", "zero_grad": "clean"}
     if config.training.processes == 1:
         switches["triplet_gradient"] = "clean"
-    if not (row.uses_tad or row.external):
+    if not any(r.uses_tad or r.external for r in rows):
         usual = DataConfig()
         external = ("external", "external_identities", "external_images")
         data = {name: getattr(usual, name) for name in external}

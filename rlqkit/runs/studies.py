@@ -49,6 +49,7 @@ class Study:
         row: of the reference.
         seeds: training seeds of every variant.
         variants: in the order of the table; the reference isn't among them.
+        set: keys that the study changes in the profile, for reference and variants alike.
     """
 
     name: str
@@ -56,12 +57,14 @@ class Study:
     row: str
     seeds: tuple[int, ...]
     variants: tuple[Variant, ...] = ()
+    set: tuple[str, ...] = ()
 
     def config(self, profile: Config, variant: Variant | None, seed: int) -> Config:
         """Configuration of one run; ``variant`` None = the reference."""
         row = variant.row if variant and variant.row else self.row
         config = replace(profile, row=row, seed=seed)
-        changes = dict(parse_override(text) for text in variant.set) if variant else {}
+        given = (*self.set, *(variant.set if variant else ()))
+        changes = dict(parse_override(text) for text in given)
         if variant and variant.length != 1:
             unit = "epochs" if profile.training.epochs else "steps"
             length = variant.length * getattr(profile.training, unit)

@@ -44,7 +44,7 @@ def refused(outcome: Outcome, *words: str) -> None:
         ("cap.clusters", 7, ("base", "gender", "tad"), ("pose", "cap", "rlq")),
         ("model.pose_from", "layer2", ("base", "tad", "gender"), ("pose", "rlq")),
         ("recolouring.colour_groups", 2, ("cal", "base-plain", "teacher"), ("base", "rlq")),
-        ("teacher.steps", 9, ("base", "cap", "base-lq"), ("tad", "rlq")),
+        ("teacher.steps", 9, ("base", "cap", "base-lq", "mean"), ("tad", "rlq", "mean-tad")),
         ("data.external_images", 32, ("base", "cap"), ("tad", "rlq", "teacher")),
         ("compat.mask_overlap", "official", ("cal", "base-plain"), ("base", "rlq")),
         ("compat.external_order", "official", ("base", "cap"), ("tad",)),
