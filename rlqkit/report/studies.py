@@ -97,7 +97,7 @@ def in_words(table: pd.DataFrame) -> list[str]:
         lines.append(
             f"{line['condition']:8} {line['value']:5.1f} against {line['other']:5.1f}: "
             f"{line['estimate']:+.1f} [{line['low']:+.1f}, {line['high']:+.1f}], "
-            f"{line['seeds']} seeds, {said}: {what}"
+            f"{line['seeds']} seed{'s' * (line['seeds'] > 1)}, {said}: {what}"
         )
     return lines
 
