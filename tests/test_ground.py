@@ -18,6 +18,7 @@ from packaging.version import Version
 
 import rlqkit
 from rlqkit.config import load_profile
+from rlqkit.evaluation.intervals import CONDITIONS, clustered_interval, select
 from rlqkit.report import shipped, tables
 from rlqkit.report.studies import as_markdown, study_table
 from rlqkit.runs.folder import RunFolder, reference_folder
@@ -260,6 +261,11 @@ def test_the_other_processor_in_the_readme_is_that_of_the_committed_runs() -> No
         for folder in (other / "quick", reference_folder("quick"))
     ]
     assert processors == [{"bf16-mixed"}, {"32-true"}]
+    # what the autopsy's finding is held against: its own RLQ, with a teacher of one epoch
+    clean = find_study("autopsy").config(config, None, 1)
+    pair = [run.per_query() for run in (RunFolder.of(clean), RunFolder.shipped(clean))]
+    found = clustered_interval(*(select(table, CONDITIONS["HQ"]) for table in pair))
+    assert f"({found.in_points(signed=True)} on HQ" in readme
 
 
 def test_the_compute_in_the_readme_is_that_of_the_committed_runs() -> None:
