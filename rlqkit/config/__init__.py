@@ -21,6 +21,7 @@ from rlqkit.config.schema import (
     CapConfig,
     CompatConfig,
     Config,
+    ContinuingConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
@@ -36,9 +37,9 @@ from rlqkit.config.strict import build, build_section, get
 
 __all__ = [
     "NOT_HASHED", "PROFILES", "AveragingConfig", "CapConfig", "CompatConfig", "Config",
-    "DataConfig", "EvaluationConfig", "ModelConfig", "Moment", "QualityConfig", "RecolouringConfig",
-    "ReproduceConfig", "RuntimeConfig", "TeacherConfig", "TrainingConfig", "build",
-    "build_section", "config_hash", "dataset_settings", "flatten", "from_dict", "get",
-    "given_overrides", "is_hashed",
-    "load_file", "load_profile", "packaged_table", "parse_override", "to_dict", "with_overrides",
+    "ContinuingConfig", "DataConfig", "EvaluationConfig", "ModelConfig", "Moment", "QualityConfig",
+    "RecolouringConfig", "ReproduceConfig", "RuntimeConfig", "TeacherConfig", "TrainingConfig",
+    "build", "build_section", "config_hash", "dataset_settings", "flatten", "from_dict", "get",
+    "given_overrides", "is_hashed", "load_file", "load_profile", "packaged_table",
+    "parse_override", "to_dict", "with_overrides",
 ]  # fmt: skip

@@ -177,6 +177,16 @@ class AveragingConfig:
 
 
 @dataclass(frozen=True)
+class ContinuingConfig:
+    """The rows that go on from another row's finished network; all else is the training's."""
+
+    epochs: int = 10
+    """TAD epochs over the external set."""
+    learning_rate: float = 5e-4
+    """Adam's, in the place of the training's."""
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """What is measured after the training."""
 
@@ -271,6 +281,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
+    continuing: ContinuingConfig = field(default_factory=ContinuingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     compat: CompatConfig = field(default_factory=CompatConfig)
     reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)

@@ -44,6 +44,10 @@ class Row:
         mean_of: two rows whose weights are averaged (``averaging``); such a row trains nothing
             itself.
         mean_seeds: what is added to the row's seed for that of each of the two.
+        begins_with: row whose finished run of the same seed gives the first weights and, frozen,
+            the teacher; such a row trains in TAD steps alone. "" = the weights and the teacher that
+            the configuration names.
+        hold_statistics: whether batch normalisation keeps the statistics that it begins with.
         explanation: what the row shows, for the reader of the table.
     """
 
@@ -58,6 +62,8 @@ class Row:
     damaged_pairs: bool = True
     mean_of: tuple[str, ...] = ()
     mean_seeds: tuple[int, ...] = (0, 0)
+    begins_with: str = ""
+    hold_statistics: bool = False
     explanation: str = ""
 
     @property
@@ -84,7 +90,7 @@ class Row:
 
     @property
     def uses_tad(self) -> bool:
-        """Whether TAD epochs alternate with the epochs on the target set."""
+        """Whether there are TAD epochs, between those on the target set or after them."""
         return bool(self.tad_terms)
 
 
@@ -146,6 +152,9 @@ OWN: dict[str, Row] = {
     for row in (
         Row("mean", "mean of base and base + LQ", BASE_TERMS, mean_of=("base", "base-lq"),
             explanation="Weights between base and its LQ-augmented twin: averaging.weight."),
+        Row("self-taught", "base, self-taught", (), TEACHER_TERMS,
+            begins_with="base", hold_statistics=True,
+            explanation="Base goes on with TAD epochs alone, and is itself the teacher."),
     )
 }  # fmt: skip
 """Rows of this kit's own, which no paper claims. Left out unless named, as the variants are."""

@@ -46,6 +46,7 @@ class Student:
         positives: (identities, clothes) bool, the clothes classes of each identity.
         fabric: device, precision and backward pass.
         rules: switches.
+        hold_statistics: whether batch statistics stay what they are while weights are trained.
     """
 
     network: Network
@@ -55,11 +56,16 @@ class Student:
     positives: Tensor
     fabric: Fabric
     rules: StepRules = field(default_factory=StepRules)
+    hold_statistics: bool = False
 
     def train(self) -> None:
-        """Sets network and heads to train mode."""
+        """Sets network and heads to train mode, batch normalisation only where it may move."""
         self.network.train()
         self.heads.train()
+        if self.hold_statistics:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def zero_grad(self) -> None:
         """Clears the main optimiser's gradients, as torch >= 2 does or as torch < 2 did."""

@@ -140,7 +140,8 @@ class Training:
     def __post_init__(self) -> None:
         training = self.config.training
         tad_steps = self.external.steps_per_epoch if self.external else 0
-        self.phases = plan_phases(training, self.target.steps_per_epoch, tad_steps)
+        cap_steps = self.target.steps_per_epoch if self.row.terms else 0
+        self.phases = plan_phases(training, cap_steps, tad_steps)
         self.total_steps = sum(phase.steps for phase in self.phases)
         self.adversarial_from = Moment.parse(training.adversarial_from, "training.adversarial_from")
         if not self.phases:

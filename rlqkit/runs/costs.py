@@ -24,6 +24,7 @@ from rlqkit.evaluation.protocol import QUALITY_PAIRS, selection_test
 from rlqkit.method.rows import Branch, find_row
 from rlqkit.method.training import plan_phases
 from rlqkit.runs.backbone import build_network
+from rlqkit.runs.plan import teacher_row, trained_config
 
 THROUGHPUT = 14.0
 """Images a second, forward and backward, of one ResNet-50 branch at 384 x 192: measured on two CPU
@@ -190,7 +191,7 @@ def estimate(config: Config, sizes: Sizes, throughput: float = THROUGHPUT) -> Co
     Raises:
         RlqkitError: an epoch holds no whole batch.
     """
-    row, training = find_row(config.row), config.training
+    row, training = find_row(config.row), trained_config(config).training
     processes = training.processes
     source = sizes.external_epoch if row.external else sizes.train
     chunks = source // training.instances // processes
@@ -204,7 +205,7 @@ def estimate(config: Config, sizes: Sizes, throughput: float = THROUGHPUT) -> Co
             f"training.batch = {training.batch} in {processes} processes is more than an epoch "
             "holds; lower it"
         )
-    phases = plan_phases(training, cap_steps, tad_steps)
+    phases = plan_phases(training, cap_steps if row.terms else 0, tad_steps)
     steps = {kind: sum(p.steps for p in phases if p.kind == kind) for kind in ("cap", "tad")}
     if row.mean_of:  # it trains nothing; its parents are runs of their own
         steps = dict.fromkeys(steps, 0)
@@ -217,7 +218,7 @@ def estimate(config: Config, sizes: Sizes, throughput: float = THROUGHPUT) -> Co
     own = forward_operations(config.model, size, branches)
     work = (target_images + external_images) * (1 + BACKWARD) * own
     if row.uses_tad:  # the teacher sees the HQ images, forward only
-        taught_by = find_row(config.teacher.row).branch_names
+        taught_by = teacher_row(config).branch_names
         work += external_images / 2 * forward_operations(config.model, size, taught_by)
     described = _described(config, sizes, phases[-1].epoch + 1)
     at_test = tuple(name for name in branches if name != "pose")

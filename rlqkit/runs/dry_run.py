@@ -18,7 +18,7 @@ from rlqkit.runs.backbone import build_network
 from rlqkit.runs.costs import THROUGHPUT, estimate, sizes_of
 from rlqkit.runs.device import side_by_side
 from rlqkit.runs.experiment import prepare, resolve
-from rlqkit.runs.plan import planned_runs, settings_lines
+from rlqkit.runs.plan import planned_runs, settings_lines, teacher_row
 from rlqkit.runs.published import PublishedRun, published_runs
 
 Say = Callable[[str], None]
@@ -212,7 +212,7 @@ def rehearse(config: Config) -> str:
     teacher = None
     if row.uses_tad:
         model = replace(config.model, weights="none")
-        branches = find_row(config.teacher.row).branch_names
+        branches = teacher_row(config).branch_names
         teacher = build_network(model, branches).eval().requires_grad_(False)
     training = prepare(resolve(config), teacher)
     training.validate = None

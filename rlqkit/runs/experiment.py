@@ -50,8 +50,8 @@ from rlqkit.runs import checkpoint
 from rlqkit.runs.averaging import history_of, mean_network
 from rlqkit.runs.backbone import build_network, weights_file
 from rlqkit.runs.device import Precision, adopt_processes, machine, precision_in_force
-from rlqkit.runs.folder import RunFolder
-from rlqkit.runs.plan import averaged_configs, teacher_config
+from rlqkit.runs.folder import BEFORE, RunFolder
+from rlqkit.runs.plan import averaged_configs, teacher_config, trained_config
 from rlqkit.runs.student import build_student
 
 
@@ -99,7 +99,9 @@ class Run:
         """The run of this run's teacher, which shares its machine and its data."""
         config = teacher_config(self.config)
         run = _resolved(config, RunFolder.of(config))
-        shared = {"benchmark": self.benchmark, "external": self.external}
+        shared: dict[str, Any] = {"benchmark": self.benchmark}
+        if run.row.external:  # a teacher that sees target images alone has no part in the others
+            shared["external"] = self.external
         run.__dict__.update({name: data for name, data in shared.items() if data is not None})
         return run
 
@@ -206,9 +208,23 @@ def _average(run: Run, progress: bool, say: Say) -> None:
 
 def _start(run: Run, training: Training) -> None:
     run.folder.start(run.config, run.read, run.precision)
+    if run.row.begins_with:
+        environment = run.folder.environment()
+        run.folder.save_json("environment.json", environment | {BEFORE: _cost(run.teacher())})
     target = training.target
     if isinstance(target, TargetData) and target.poses is not None:
         run.folder.save_poses(target.poses)
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    """What the run has cost that another one begins with."""
+    history = run.folder.history()
+    return {
+        "steps": int(history["steps"].iloc[-1]),
+        "epochs": int(history["epoch"].iloc[-1]) + 1,
+        "images": int(history["images"].sum()),
+        "seconds": round(float(history["seconds"].sum()), 3),
+    }
 
 
 def _write_results(run: Run, training: Training, started: float) -> None:
@@ -239,7 +255,7 @@ def prepare(run: Run, teacher: Network | None = None) -> Training:
         run: what to train.
         teacher: frozen base model, for rows with TAD.
     """
-    config, row, fabric = run.config, run.row, run.fabric
+    config, row, fabric = trained_config(run.config), run.row, run.fabric
     _require_splits(run)
     source = run.external if row.external else run.benchmark["train"]
     assert source is not None
@@ -252,10 +268,13 @@ def prepare(run: Run, teacher: Network | None = None) -> Training:
         teacher = fabric.to_device(teacher)  # type: ignore[assignment]
         if config.training.compile:
             teacher.compile()
+    student = build_student(config, row, target, fabric)
+    if row.begins_with and teacher is not None:
+        student.network.load_state_dict(teacher.state_dict())
     return Training(
         config=config,
         row=row,
-        student=build_student(config, row, target, fabric),
+        student=student,
         target=target,
         external=external,
         teacher=teacher,
@@ -266,10 +285,12 @@ def prepare(run: Run, teacher: Network | None = None) -> Training:
 def load_teacher(run: Run, progress: bool = True) -> Network:
     """The frozen teacher of a run, trained first (with a bar) if it isn't there.
 
-    The epoch is the one that ``teacher.selection`` says.
+    The epoch is the one that ``teacher.selection`` says; of a row that the run begins with, the
+    last.
     """
     folder = complete(run.teacher(), progress)
-    network = load_network(folder, run.config.teacher.selection)
+    rule = "last" if run.row.begins_with else run.config.teacher.selection
+    network = load_network(folder, rule)
     return network.requires_grad_(False)
 
 

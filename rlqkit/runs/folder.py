@@ -42,6 +42,7 @@ from rlqkit.config import (
     CapConfig,
     CompatConfig,
     Config,
+    ContinuingConfig,
     DataConfig,
     ModelConfig,
     RecolouringConfig,
@@ -71,13 +72,17 @@ def what_counts(config: Config) -> Config:
     """The configuration with every key that its row doesn't use at the default.
 
     So a sweep over K doesn't train base again, and two spellings of the same switches are one run.
-    A mean of rows uses what they use.
+    A mean of rows uses what they use, and a row what the one that it begins with uses.
     """
     row, compat = find_row(config.row), config.compat
-    rows = (row, *map(find_row, row.mean_of))
+    rows = (row, *map(find_row, (*row.mean_of, *([row.begins_with] if row.begins_with else []))))
     switches = {f.name: compat.switch(f.name) for f in fields(compat) if f.name != "preset"}
     if not row.mean_of:
         config = replace(config, averaging=AveragingConfig())
+    if row.begins_with:
+        config = replace(config, teacher=TeacherConfig())
+    else:
+        config = replace(config, continuing=ContinuingConfig())
     if not any(r.uses_pose for r in rows):
         config = replace(config, cap=CapConfig())
         config = replace(config, model=replace(config.model, pose_from=ModelConfig.pose_from))
@@ -109,6 +114,10 @@ def reference_folder(profile: str) -> Path:
 
 KIT, READ = "kit", "read"
 """Keys of config.json beside the configuration: version of the kit, digests of what was read."""
+
+
+BEFORE = "before"
+"""Key of environment.json: what the run cost that this one begins with."""
 
 
 POSE_ARRAYS = ("labels", "centres", "skeletons", "counts")
@@ -396,17 +405,21 @@ def collect_metrics(folder: Path, runs: Sequence[RunFolder] | None = None) -> pd
 
 
 def metrics_of(run: RunFolder) -> pd.DataFrame:
-    """Metrics of one run with the columns that ``collect_metrics`` adds; reads each file once."""
+    """Metrics of one run with the columns that ``collect_metrics`` adds; reads each file once.
+
+    The cost of a run that begins with another one holds that one's.
+    """
     config, history, metrics = run.config(), run.history(), run.metrics()
+    before = run.environment().get(BEFORE, {})
     return metrics.assign(
         run=run.path.name,
         row=config.row,
         title=find_row(config.row).title,
         seed=config.seed,
-        steps=int(history["steps"].iloc[-1]),
-        epochs=int(history["epoch"].iloc[-1]) + 1,
-        images=int(history["images"].sum()),
-        train_seconds=float(history["seconds"].sum()),
+        steps=int(history["steps"].iloc[-1]) + before.get("steps", 0),
+        epochs=int(history["epoch"].iloc[-1]) + 1 + before.get("epochs", 0),
+        images=int(history["images"].sum()) + before.get("images", 0),
+        train_seconds=float(history["seconds"].sum()) + before.get("seconds", 0),
         headline=headline_name(metrics),
     )
 

@@ -16,7 +16,7 @@ from rlqkit.config import (
     get,
 )
 from rlqkit.errors import RlqkitError
-from rlqkit.method.rows import ROWS, find_row
+from rlqkit.method.rows import ROWS, Row, find_row
 
 NEVER = "epoch 1000000"
 
@@ -33,7 +33,7 @@ def planned_runs(config: Config) -> list[Config]:
     plan = [
         replace(config, row=row.name, seed=seed) for seed in config.reproduce.seeds for row in rows
     ]
-    needs_teacher = any(row.uses_tad for row in rows)
+    needs_teacher = any(row.uses_tad and not row.begins_with for row in rows)
     return [teacher_config(config), *plan] if needs_teacher else plan
 
 
@@ -41,8 +41,11 @@ def teacher_config(config: Config) -> Config:
     """The configuration of the teacher's run: base model on the external set, with CAP or without.
 
     What the teacher does not see (attributes, recolouring, seeds of the student) is set to its
-    default, so that all students of a profile share one teacher.
+    default, so that all students of a profile share one teacher. A row that begins with another
+    has that one, of the same seed, for its teacher.
     """
+    if begins_with := find_row(config.row).begins_with:
+        return replace(config, row=begins_with)
     teacher, row = config.teacher, find_row(config.teacher.row)
     training = replace(
         config.training, epochs=teacher.epochs, steps=teacher.steps, batch=teacher.batch,
@@ -63,6 +66,26 @@ def teacher_config(config: Config) -> Config:
             mask_overlap=config.compat.mask_overlap if row.recolour else "",
         ),
     )  # fmt: skip
+
+
+def teacher_row(config: Config) -> Row:
+    """The row of what teaches a run with TAD."""
+    return find_row(find_row(config.row).begins_with or config.teacher.row)
+
+
+def trained_config(config: Config) -> Config:
+    """The configuration as a training takes it: a row that goes on has a length of its own.
+
+    Raises:
+        RlqkitError: that length is none.
+    """
+    if not find_row(config.row).begins_with:
+        return config
+    own = config.continuing
+    if own.epochs < 1:
+        raise RlqkitError(f"continuing.epochs = {own.epochs}; a row that goes on needs 1 or more")
+    training = replace(config.training, epochs=own.epochs, steps=0, learning_rate=own.learning_rate)
+    return replace(config, training=training)
 
 
 def averaged_configs(config: Config) -> list[Config]:

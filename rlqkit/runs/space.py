@@ -19,6 +19,7 @@ from rlqkit.method.recolouring import COLOURS, LAST_COLOURS, Recolouring, positi
 from rlqkit.method.rows import Branch, Row, find_row
 from rlqkit.runs.backbone import build_network
 from rlqkit.runs.costs import Sizes
+from rlqkit.runs.plan import teacher_row
 
 GB = 10**9
 NUMBER = 4
@@ -106,7 +107,7 @@ def _of_a_step(config: Config, row: Row, sizes: Sizes) -> float:
     classes = clothes_classes(config, sizes) + 2 * sizes.identities
     found += images * classes * NUMBER * LOGITS
     if row.uses_tad:
-        branches = find_row(config.teacher.row).branch_names
+        branches = teacher_row(config).branch_names
         found += NUMBER * _parameters(config.model, branches)
     return found
 

@@ -69,6 +69,7 @@ def build_student(config: Config, row: Row, target: TargetData, fabric: Fabric) 
         positives=target.positives.to(fabric.device),
         fabric=fabric,
         rules=step_rules(config),
+        hold_statistics=row.hold_statistics,
     )
 
 

@@ -1,0 +1,127 @@
+"""A row that goes on from base, which is its own teacher: weights, statistics, cost, names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import rlqkit, smoke_options
+
+from rlqkit.config import load_profile, with_overrides
+from rlqkit.method.rows import all_rows
+from rlqkit.runs.experiment import load_network, load_teacher, prepare, resolve
+from rlqkit.runs.folder import RunFolder, metrics_of, run_id
+from rlqkit.runs.plan import teacher_config
+
+SHORT = {"training__steps": 4}
+
+
+def run_of(results: Path, row: str) -> RunFolder:
+    return RunFolder(next(results.glob(f"smoke/runs/{row}-s*")))
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_wardrobe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("taught")
+    options = smoke_options(tiny_wardrobe, results, **SHORT)
+    outcome = rlqkit("train", *options, "--row", "self-taught")
+    assert outcome.code == 0, outcome.err
+    return results
+
+
+def test_base_is_trained_first_and_nothing_else(trained: Path) -> None:
+    rows = sorted(RunFolder(path).config().row for path in trained.glob("smoke/runs/*-s*"))
+    assert rows == ["base", "self-taught"]
+    assert all(run_of(trained, row).finished for row in rows)
+
+
+def test_weights_move_and_statistics_stay(trained: Path) -> None:
+    base, taught = (load_network(run_of(trained, row)) for row in ("base", "self-taught"))
+    found = taught.state_dict()
+    for name, tensor in base.state_dict().items():
+        held = "running_" in name or "num_batches" in name
+        assert torch.equal(found[name], tensor) == held, name
+
+
+def test_it_begins_with_the_weights_of_base(trained: Path) -> None:
+    folder = run_of(trained, "self-taught")
+    run = resolve(with_overrides(folder.config(), {"runtime.results": str(trained)}))
+    training = prepare(run, load_teacher(run, progress=False))
+    begun, base = training.student.network.state_dict(), load_network(run_of(trained, "base"))
+    assert all(torch.equal(begun[name], tensor) for name, tensor in base.state_dict().items())
+
+
+def test_it_takes_tad_steps_alone_and_the_teacher_is_met_at_first(trained: Path) -> None:
+    history = run_of(trained, "self-taught").history()
+    assert set(history["phase"]) == {"tad"}
+    assert history["distil_hq_2"].iloc[0] < history["distil_lq_2"].iloc[0]
+
+
+def test_its_cost_holds_that_of_base(trained: Path) -> None:
+    base, taught = (metrics_of(run_of(trained, row)).iloc[0] for row in ("base", "self-taught"))
+    own = run_of(trained, "self-taught").history()
+    assert taught["steps"] == base["steps"] + own["steps"].iloc[-1]
+    assert taught["images"] == base["images"] + own["images"].sum()
+    assert taught["train_seconds"] > base["train_seconds"]
+
+
+def test_base_is_the_same_run_with_or_without_a_pupil(
+    trained: Path, tiny_wardrobe: Path, tmp_path: Path
+) -> None:
+    options = smoke_options(tiny_wardrobe, tmp_path, **SHORT)
+    assert rlqkit("train", *options, "--row", "base").code == 0
+    alone, taught = run_of(tmp_path, "base"), run_of(trained, "base")
+    assert alone.path.name == taught.path.name
+    for name in ("metrics.json", "per_query.parquet", "weights-last.safetensors"):
+        assert (alone.path / name).read_bytes() == (taught.path / name).read_bytes(), name
+    read = [json.loads((run.path / "config.json").read_text())["read"] for run in (alone, taught)]
+    assert read[0] == read[1] and "external" not in read[0]
+
+
+def test_the_same_bits_again(trained: Path, tiny_wardrobe: Path, tmp_path: Path) -> None:
+    options = smoke_options(tiny_wardrobe, tmp_path, **SHORT)
+    assert rlqkit("train", *options, "--row", "self-taught").code == 0
+    for name in ("metrics.json", "per_query.parquet", "weights-last.safetensors"):
+        one, two = (run_of(where, "self-taught").path / name for where in (trained, tmp_path))
+        assert one.read_bytes() == two.read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "taught", "base", "rlq"),
+    [
+        ("continuing.epochs", 3, False, True, True),
+        ("continuing.learning_rate", 1e-4, False, True, True),
+        ("teacher.steps", 7, True, True, False),
+        ("training.steps", 7, False, False, False),
+        ("data.external_images", 32, False, True, False),
+    ],
+)
+def test_what_counts_for_its_name(
+    key: str, value: float, taught: bool, base: bool, rlq: bool
+) -> None:
+    config = load_profile("smoke")
+    other = with_overrides(config, {key: value})
+    for row, same in (("self-taught", taught), ("base", base), ("rlq", rlq)):
+        ids = {run_id(with_overrides(c, {"row": row})) for c in (config, other)}
+        assert (len(ids) == 1) == same, row
+
+
+def test_its_teacher_is_base_of_the_same_seed() -> None:
+    config = with_overrides(load_profile("smoke"), {"row": "self-taught", "seed": 3})
+    assert teacher_config(config) == with_overrides(config, {"row": "base"})
+
+
+def test_rows_that_go_on_have_tad_terms_alone() -> None:
+    going_on = [row for row in all_rows().values() if row.begins_with]
+    assert going_on
+    for row in going_on:
+        assert row.tad_terms and not row.terms
+        assert all_rows()[row.begins_with].branch_names == row.branch_names
+
+
+def test_no_length_is_refused_by_name(tiny_wardrobe: Path, tmp_path: Path) -> None:
+    options = smoke_options(tiny_wardrobe, tmp_path, continuing__epochs=0)
+    outcome = rlqkit("train", *options, "--row", "self-taught")
+    assert outcome.code == 2 and "continuing.epochs" in outcome.err
