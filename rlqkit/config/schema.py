@@ -180,8 +180,8 @@ class AveragingConfig:
 class ContinuingConfig:
     """The rows that go on from another row's finished network; all else is the training's."""
 
-    epochs: int = 10
-    """TAD epochs over the external set."""
+    epochs: int = 6
+    """Epochs; CAL counts from the first."""
     learning_rate: float = 5e-4
     """Adam's, in the place of the training's."""
 

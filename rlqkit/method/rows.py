@@ -36,6 +36,7 @@ class Row:
         title: how tables and figures call it.
         terms: loss terms of a step on the target set (a base or CAP step).
         tad_terms: loss terms of a step on the external set; empty = no TAD epochs.
+        tad_weights: what each of them counts; () = 1 each, as in the paper.
         branches: 1 (vanilla CAL) or 2; the pose branch comes with the term ``pose``.
         recolour: whether each target image comes with a recoloured copy.
         lq_augmentation: chance that a target image is degraded before anything else.
@@ -44,9 +45,8 @@ class Row:
         mean_of: two rows whose weights are averaged (``averaging``); such a row trains nothing
             itself.
         mean_seeds: what is added to the row's seed for that of each of the two.
-        begins_with: row whose finished run of the same seed gives the first weights and, frozen,
-            the teacher; such a row trains in TAD steps alone. "" = the weights and the teacher that
-            the configuration names.
+        begins_with: row whose finished run of the same seed gives the network's first weights and,
+            frozen, the teacher; "" = the weights and the teacher that the configuration names.
         hold_statistics: whether batch normalisation keeps the statistics that it begins with.
         explanation: what the row shows, for the reader of the table.
     """
@@ -55,6 +55,7 @@ class Row:
     title: str
     terms: tuple[str, ...]
     tad_terms: tuple[str, ...] = ()
+    tad_weights: tuple[float, ...] = ()
     branches: int = 2
     recolour: bool = True
     lq_augmentation: float = 0.0
@@ -87,6 +88,11 @@ class Row:
     def uses_gender(self) -> bool:
         """Whether the row needs gender labels and the gender head."""
         return bool(self.gender_branches)
+
+    @property
+    def follows(self) -> bool:
+        """Whether another run comes first: a teacher's, or the one that this one begins with."""
+        return self.uses_tad or bool(self.begins_with)
 
     @property
     def uses_tad(self) -> bool:
@@ -152,9 +158,9 @@ OWN: dict[str, Row] = {
     for row in (
         Row("mean", "mean of base and base + LQ", BASE_TERMS, mean_of=("base", "base-lq"),
             explanation="Weights between base and its LQ-augmented twin: averaging.weight."),
-        Row("self-taught", "base, self-taught", (), TEACHER_TERMS,
+        Row("self-taught", "base, self-taught", BASE_TERMS, TEACHER_TERMS, (2, 1, 2, 1),
             begins_with="base", hold_statistics=True,
-            explanation="Base goes on with TAD epochs alone, and is itself the teacher."),
+            explanation="Base goes on with TAD epochs between, and is itself the teacher."),
     )
 }  # fmt: skip
 """Rows of this kit's own, which no paper claims. Left out unless named, as the variants are."""
@@ -174,6 +180,14 @@ PARTS: dict[str, Row] = {
             explanation="What averaging alone brings, without any LQ image."),
         Row("mean-tad", "mean of base and TAD", BASE_TERMS, mean_of=("base", "tad"),
             explanation="TAD in the place of LQ augmentation."),
+        Row("base-on", "base goes on", BASE_TERMS, begins_with="base", hold_statistics=True,
+            explanation="What going on brings by itself, without TAD."),
+        Row("self-taught-tad", "base, self-taught, TAD steps alone", (), TEACHER_TERMS,
+            (2, 1, 2, 1), begins_with="base", hold_statistics=True,
+            explanation="Going on without a step on the target set."),
+        Row("self-taught-free", "base, self-taught, statistics free", BASE_TERMS, TEACHER_TERMS,
+            (2, 1, 2, 1), begins_with="base",
+            explanation="Batch statistics move as in TAD."),
     )
 }  # fmt: skip
 """Rows that answer a single question (``runs.studies``): TAD without one of its parts, and means

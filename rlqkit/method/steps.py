@@ -175,7 +175,7 @@ TAD_TERMS: dict[str, Callable[[TadOutputs], Tensor]] = {
     "self_identity_1": lambda out: _kl(out.rules, out.o_hq["identity_1"], out.o_lq["identity_1"]),
     "self_clothes": lambda out: _kl(out.rules, out.o_hq["clothes"], out.o_lq["clothes"]),
 }
-"""Loss terms of a step on the external set, all with weight 1."""
+"""Loss terms of a step on the external set, with weight 1 unless a row says otherwise."""
 
 
 def cap_step(
@@ -216,8 +216,9 @@ def cap_step(
 
 
 def tad_step(
-    student: Student, teacher: nn.Module, batch: Batch, terms: Sequence[str]
-) -> dict[str, Tensor]:
+    student: Student, teacher: nn.Module, batch: Batch, terms: Sequence[str],
+    weights: Sequence[float] = (),
+) -> dict[str, Tensor]:  # fmt: skip
     """One step of task-agnostic distillation on external images, whose identities are not used.
 
     The frozen teacher sees HQ only. The student sees HQ and LQ in one batch, in train mode, so
@@ -230,9 +231,10 @@ def tad_step(
         teacher: base model in eval mode.
         batch: hq and lq, (n, 3, H, W) each, augmented independently.
         terms: names in ``TAD_TERMS``.
+        weights: of the terms in the total; () = 1 each, as in the paper.
 
     Returns:
-        Value of every term and of the total, as ``cap_step`` gives them.
+        Value of every term, without its weight, and of the total, as ``cap_step`` gives them.
     """
     student.train()
     hq, lq = batch["hq"], batch["lq"]
@@ -252,7 +254,7 @@ def tad_step(
         o_lq={name: half[1] for name, half in logits.items()},
         rules=student.rules,
     )
-    return _descend(student, {name: TAD_TERMS[name](out) for name in terms})
+    return _descend(student, {name: TAD_TERMS[name](out) for name in terms}, weights)
 
 
 def _identity_and_clothes_logits(student: Student, f: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -276,9 +278,14 @@ def _clothes_classifier_step(
     return loss.detach()
 
 
-def _descend(student: Student, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _descend(
+    student: Student, terms: Mapping[str, Tensor], weights: Sequence[float] = ()
+) -> dict[str, Tensor]:
     """Sums the terms, one backward pass, one step of the main optimiser."""
-    total = torch.stack(list(terms.values())).sum()
+    values = list(terms.values())
+    if weights:
+        values = [weight * value for weight, value in zip(weights, values, strict=True)]
+    total = torch.stack(values).sum()
     student.zero_grad()
     student.descend(total, student.optimiser)
     return {name: term.detach() for name, term in {**terms, "total": total}.items()}

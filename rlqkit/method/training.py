@@ -243,7 +243,8 @@ class Training:
             group["lr"] = rate
         if phase.kind == "tad":
             assert self.teacher is not None
-            return tad_step(self.student, self.teacher, batch, self.row.tad_terms)
+            terms, weights = self.row.tad_terms, self.row.tad_weights
+            return tad_step(self.student, self.teacher, batch, terms, weights)
         adversarial = self.adversarial_from.reached(phase.epoch, share)
         return cap_step(self.student, batch, self.row.terms, adversarial)
 

@@ -164,7 +164,7 @@ def complete(
             on_first(fabric, lambda: _average(run, progress, say))
             return folder
         teacher = None
-        if run.row.uses_tad:
+        if run.row.follows:
             if not on_first(fabric, lambda: run.teacher().folder.finished):
                 prepare(run)  # what the student lacks should show before its teacher is trained
             teacher = load_teacher(run, progress)

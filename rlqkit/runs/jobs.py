@@ -63,7 +63,7 @@ def scheduled_runs(config: Config) -> list[Config]:
     """The planned runs, and before them what they wait for and the plan itself leaves out."""
     plan = planned_runs(config)
     parents = [parent for run in plan for parent in averaged_configs(run)]
-    teachers = [teacher_config(run) for run in parents if find_row(run.row).uses_tad]
+    teachers = [teacher_config(run) for run in (*parents, *plan) if find_row(run.row).follows]
     return list({run_id(run): run for run in (*teachers, *parents, *plan)}.values())
 
 
@@ -86,7 +86,7 @@ def job_of(config: Config, sizes: Sizes, device: Device, throughput: float) -> d
     host = space.host + (0 if on_gpu else space.device)
     threads = max(1, config.runtime.threads) + config.data.workers
     waits = averaged_configs(config)
-    if find_row(config.row).uses_tad:
+    if find_row(config.row).follows:
         waits.append(teacher_config(config))
     return {
         "id": run_id(config),

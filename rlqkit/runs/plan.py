@@ -84,7 +84,10 @@ def trained_config(config: Config) -> Config:
     own = config.continuing
     if own.epochs < 1:
         raise RlqkitError(f"continuing.epochs = {own.epochs}; a row that goes on needs 1 or more")
-    training = replace(config.training, epochs=own.epochs, steps=0, learning_rate=own.learning_rate)
+    training = replace(
+        config.training, epochs=own.epochs, steps=0, learning_rate=own.learning_rate,
+        adversarial_from="epoch 0",
+    )  # fmt: skip
     return replace(config, training=training)
 
 

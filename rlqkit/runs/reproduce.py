@@ -41,8 +41,8 @@ def train_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFo
         return [RunFolder.of(config) for config in plan]
     means = [config for config in todo if find_row(config.row).mean_of]  # last: of other rows
     trained = [config for config in todo if config not in means]
-    independent = [config for config in trained if not find_row(config.row).uses_tad]
-    dependent = [config for config in trained if find_row(config.row).uses_tad] + means
+    independent = [config for config in trained if not find_row(config.row).follows]
+    dependent = [config for config in trained if find_row(config.row).follows] + means
     say(f"{len(todo)} runs to do, {jobs} side by side")
     for config in todo:
         precision_in_force(config)  # found out here, undisturbed, for all workers

@@ -87,7 +87,7 @@ class Study:
             for variant in (None, *self.asked(profile))
         ]
         parents = [parent for config in chosen for parent in averaged_configs(config)]
-        taught = [c for c in (*parents, *chosen) if find_row(c.row).uses_tad]
+        taught = [c for c in (*parents, *chosen) if find_row(c.row).follows]
         teachers = [teacher_config(config) for config in taught]
         return list({run_id(c): c for c in (*teachers, *parents, *chosen)}.values())
 

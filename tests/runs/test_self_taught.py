@@ -10,7 +10,7 @@ import torch
 from command_line import rlqkit, smoke_options
 
 from rlqkit.config import load_profile, with_overrides
-from rlqkit.method.rows import all_rows
+from rlqkit.method.rows import all_rows, find_row
 from rlqkit.runs.experiment import load_network, load_teacher, prepare, resolve
 from rlqkit.runs.folder import RunFolder, metrics_of, run_id
 from rlqkit.runs.plan import teacher_config
@@ -53,10 +53,22 @@ def test_it_begins_with_the_weights_of_base(trained: Path) -> None:
     assert all(torch.equal(begun[name], tensor) for name, tensor in base.state_dict().items())
 
 
-def test_it_takes_tad_steps_alone_and_the_teacher_is_met_at_first(trained: Path) -> None:
+def test_tad_and_cap_take_turns_and_the_teacher_is_met_at_first(trained: Path) -> None:
     history = run_of(trained, "self-taught").history()
-    assert set(history["phase"]) == {"tad"}
+    assert list(history["phase"]) == ["tad", "cap"]
     assert history["distil_hq_2"].iloc[0] < history["distil_lq_2"].iloc[0]
+    assert history["clothes_adversarial"].notna().iloc[-1]  # it counts from the first
+
+
+def test_what_holds_hq_counts_twice(trained: Path) -> None:
+    row = find_row("self-taught")
+    assert dict(zip(row.tad_terms, row.tad_weights, strict=True)) == {
+        "distil_hq_1": 2, "distil_lq_1": 1, "distil_hq_2": 2, "distil_lq_2": 1,
+    }  # fmt: skip
+    history = run_of(trained, "self-taught").history()
+    for record in history[history["phase"] == "tad"].to_dict("records"):
+        parts = zip(row.tad_terms, row.tad_weights, strict=True)
+        assert record["total"] == pytest.approx(sum(w * record[t] for t, w in parts), abs=1e-4)
 
 
 def test_its_cost_holds_that_of_base(trained: Path) -> None:
@@ -113,12 +125,24 @@ def test_its_teacher_is_base_of_the_same_seed() -> None:
     assert teacher_config(config) == with_overrides(config, {"row": "base"})
 
 
-def test_rows_that_go_on_have_tad_terms_alone() -> None:
+def test_rows_that_go_on_have_the_network_of_what_they_begin_with() -> None:
     going_on = [row for row in all_rows().values() if row.begins_with]
     assert going_on
     for row in going_on:
-        assert row.tad_terms and not row.terms
+        assert row.terms or row.tad_terms
         assert all_rows()[row.begins_with].branch_names == row.branch_names
+
+
+@pytest.mark.parametrize("row", ["base-on", "self-taught-tad", "self-taught-free"])
+def test_its_parts(tiny_wardrobe: Path, trained: Path, row: str) -> None:
+    options = smoke_options(tiny_wardrobe, trained, **SHORT)
+    outcome = rlqkit("train", *options, "--row", row)
+    assert outcome.code == 0, outcome.err
+    base, own = (load_network(run_of(trained, name)).state_dict() for name in ("base", row))
+    moved = any(not torch.equal(base[n], own[n]) for n in base if "running_mean" in n)
+    assert moved == (row == "self-taught-free")
+    wanted = {"base-on": ["cap"], "self-taught-tad": ["tad"], "self-taught-free": ["tad", "cap"]}
+    assert list(run_of(trained, row).history()["phase"]) == wanted[row]
 
 
 def test_no_length_is_refused_by_name(tiny_wardrobe: Path, tmp_path: Path) -> None:
