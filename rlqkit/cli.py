@@ -391,9 +391,10 @@ def claims(dataset: str | None, results: str) -> None:
 @_configured
 @click.argument("name", required=False)
 @click.option("--train/--no-train", default=True, help="Train what is missing first.")
+@click.option("--validation", is_flag=True, help="Show validation people alone, to choose by.")
 def study(
     profile: str | None, config_file: Path | None, changes: Sequence[str], results: str | None,
-    name: str | None, train: bool,
+    name: str | None, train: bool, validation: bool,
 ) -> None:  # fmt: skip
     """Answer a question beside the ablation by runs of its own; without NAME, list the questions.
 
@@ -407,14 +408,19 @@ def study(
             click.echo(f"{known.name:10} {known.question}")
         return
     asked, config = find_study(name), _config(profile, config_file, changes, results)
-    from rlqkit.report.studies import in_words, write_study  # imports torch, which takes seconds
+    from rlqkit.report import studies  # imports torch, which takes seconds
     from rlqkit.runs.reproduce import train_all
 
     if train:
         train_all(asked.runs(config), config.runtime.jobs, click.echo)
-    table, file = write_study(asked, config)
+    if validation:
+        table = studies.validation_table(asked, config)
+        click.echo("on validation people, rank-1 in percent:")
+        click.echo(studies.validation_as_markdown(table), nl=False)
+        return
+    table, file = studies.write_study(asked, config)
     click.echo(asked.question)
-    for line in in_words(table):
+    for line in studies.in_words(table):
         click.echo(line)
     click.echo(f"written: {file}")
 

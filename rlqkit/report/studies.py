@@ -18,6 +18,7 @@ from rlqkit.evaluation.intervals import (
     select,
 )
 from rlqkit.evaluation.protocol import headline_name
+from rlqkit.method.rows import find_row
 from rlqkit.report.comparison import has_figures
 from rlqkit.runs.folder import RunFolder, profile_folder
 from rlqkit.runs.studies import Study, Variant
@@ -84,6 +85,46 @@ def _compared(
         "seeds": len(mine), "value": 100 * sides[0], "other": 100 * sides[1],
         "estimate": 100 * found.estimate, "low": 100 * found.low, "high": 100 * found.high, "p": p,
     }  # fmt: skip
+
+
+MEASURED = {
+    "HQ": "best_validation_rank1",
+    "LQ": "best_validation_lq_rank1",
+    "P(LQ | stranger)": "best_validation_lq_given_stranger",
+}
+"""Column → what a history keeps of validation people; queries of that quality in an HQ gallery."""
+
+
+def validation_table(study: Study, profile: Config) -> pd.DataFrame:
+    """What validation people say of a study's runs: to choose by, without the test people.
+
+    Returns:
+        A line for the study's row and each variant that was run and validated: variant ("" = the
+        row itself), title, HQ, LQ, P(LQ | stranger) (percent: the means over seeds of the last
+        validation), seeds.
+    """
+    lines = []
+    for variant in (None, *study.asked(profile)):
+        records = [
+            folder.history().reindex(columns=list(MEASURED.values())).dropna(how="all").tail(1)
+            for folder in runs_of(study, profile, variant).values()
+        ]
+        known = pd.concat(records) if records else pd.DataFrame()
+        if not len(known):
+            continue
+        means = {name: 100 * float(known[column].mean()) for name, column in MEASURED.items()}
+        name, title = (variant.name, variant.title) if variant else ("", find_row(study.row).title)
+        lines.append({"variant": name, "title": title} | means | {"seeds": len(known)})
+    return pd.DataFrame(lines, columns=["variant", "title", *MEASURED, "seeds"])
+
+
+def validation_as_markdown(table: pd.DataFrame) -> str:
+    """The table for a page or the screen."""
+    lines = [f"| row | {' | '.join(MEASURED)} | seeds |", "|---" + "|---:" * 4 + "|"]
+    for line in table.to_dict("records"):
+        figures = " | ".join(f"{line[name]:.1f}" for name in MEASURED)
+        lines.append(f"| {line['title']} | {figures} | {line['seeds']} |")
+    return "\n".join(lines) + "\n"
 
 
 def in_words(table: pd.DataFrame) -> list[str]:

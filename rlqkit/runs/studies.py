@@ -22,7 +22,7 @@ class Variant:
 
     Attributes:
         name: unique in its study.
-        title: what differs, for the reader of the table.
+        title: what differs, for the reader of the table; "" = the title of its row.
         row: what is trained; "" = the study's row.
         set: changed keys, as ``key=value``.
         length: of the training, times the profile's epochs or steps.
@@ -31,7 +31,7 @@ class Variant:
     """
 
     name: str
-    title: str
+    title: str = ""
     row: str = ""
     set: tuple[str, ...] = ()
     length: float = 1.0
@@ -123,6 +123,15 @@ def _read(name: str, entry: dict[str, Any]) -> Study:
     names = [variant.name for variant in variants]
     for row in (study.row, *(variant.row for variant in variants if variant.row)):
         find_row(row)
+    for variant in variants:
+        if not (variant.title or variant.row):
+            raise RlqkitError(
+                f"{prefix}variant {variant.name} needs a title, or a row that has one"
+            )
+    variants = tuple(
+        variant if variant.title else replace(variant, title=find_row(variant.row).title)
+        for variant in variants
+    )
     for variant in variants:
         if names.count(variant.name) > 1:
             raise RlqkitError(f"{prefix}variant {variant.name} is there twice; rename one")

@@ -15,7 +15,13 @@ from rlqkit.data.loaders import external_data
 from rlqkit.errors import RlqkitError
 from rlqkit.method.rows import find_row
 from rlqkit.method.sampling import Draw
-from rlqkit.report.studies import in_words, ship_study, study_table
+from rlqkit.report.studies import (
+    in_words,
+    ship_study,
+    study_table,
+    validation_as_markdown,
+    validation_table,
+)
 from rlqkit.runs.folder import RunFolder, run_id
 from rlqkit.runs.studies import Study, find_study, read_studies
 
@@ -61,7 +67,7 @@ def test_a_plan_holds_teachers_and_parents_before_what_needs_them() -> None:
     study, quick = read_studies(SMALL)["parts"], load_profile("quick")
     planned = [(config.row, config.seed) for config in study.runs(quick)]
     assert planned == [
-        ("teacher", 100), ("base", 1), ("base", 101), ("base", 2), ("base", 102),
+        ("teacher", 100), ("base", 1), ("base", 2), ("base", 3),
         ("tad", 1), ("tad-hq", 1), ("mean-base", 1), ("tad", 2), ("tad-hq", 2), ("mean-base", 2),
     ]  # fmt: skip
 
@@ -73,7 +79,8 @@ def test_a_plan_holds_teachers_and_parents_before_what_needs_them() -> None:
         ('row = "tad"', 'row = "tat"', 'no row "tat"'),
         ('row = "tad-hq"', 'row = "tad-h"', 'no row "tad-h"'),
         ('title = "HQ pairs only"', 'titel = "HQ"', "titel"),
-        ('title = "HQ pairs only"', "", "incomplete"),
+        ('name = "hq-pairs"', "", "incomplete"),
+        ('title = "two bases"\nrow = "mean-base"', "", "needs a title"),
         ('name = "two"', 'name = "hq-pairs"', "twice"),
         ('name = "two"', 'name = "two"\nlength = 0.0', "length is 0.0"),
         ('against = "hq-pairs"', 'against = "none"', "no variant none"),
@@ -146,10 +153,25 @@ def test_the_table_compares_over_the_seeds_that_both_have(study: Study, trained:
     assert len(in_words(table)) == 6 and "against hq-pairs" in in_words(table)[3]
 
 
+def test_validation_people_are_shown_without_the_test(study: Study, trained: Path) -> None:
+    profile = profile_of(trained)
+    table = validation_table(study, profile)  # type: ignore[arg-type]
+    assert list(table["variant"]) == ["", "hq-pairs", "two"]
+    assert set(table["seeds"]) == {len(study.seeds)}
+    last = [
+        RunFolder.of(study.config(profile, None, seed)).history().iloc[-1]  # type: ignore[arg-type]
+        for seed in study.seeds
+    ]
+    wanted = 100 * sum(record["best_validation_lq_rank1"] for record in last) / len(last)
+    assert table["LQ"].iloc[0] == pytest.approx(wanted)
+    text = validation_as_markdown(table)
+    assert f"| {table['HQ'].iloc[1]:.1f} | {table['LQ'].iloc[1]:.1f} |" in text
+
+
 def test_shipped_runs_give_the_same_table(study: Study, trained: Path, tmp_path: Path) -> None:
     profile = profile_of(trained)
     folders = ship_study(study, profile, tmp_path)  # type: ignore[arg-type]
-    assert len(folders) == 11 and not any(tmp_path.rglob("*.safetensors"))
+    assert len(folders) == 10 and not any(tmp_path.rglob("*.safetensors"))
     assert ship_study(study, profile, tmp_path) == []  # type: ignore[arg-type]
     whole = RunFolder(trained / "smoke" / "runs" / folders[-1].name).per_query()
     kept = RunFolder(folders[-1]).per_query()
