@@ -158,9 +158,9 @@ OWN: dict[str, Row] = {
     for row in (
         Row("mean", "mean of base and base + LQ", BASE_TERMS, mean_of=("base", "base-lq"),
             explanation="Weights between base and its LQ-augmented twin: averaging.weight."),
-        Row("self-taught", "base, self-taught", BASE_TERMS, TEACHER_TERMS, (2, 1, 2, 1),
-            begins_with="base", hold_statistics=True,
-            explanation="Base goes on with TAD epochs between, and is itself the teacher."),
+        Row("mean-on", "mean of base and base tuned on LQ", BASE_TERMS,
+            mean_of=("base", "lq-on"), hold_statistics=True,
+            explanation="Weights between base and what it becomes when it goes on with LQ images."),
     )
 }  # fmt: skip
 """Rows of this kit's own, which no paper claims. Left out unless named, as the variants are."""
@@ -184,9 +184,12 @@ PARTS: dict[str, Row] = {
             explanation="What going on brings by itself, without TAD."),
         Row("base-on-free", "base goes on, statistics free", BASE_TERMS, begins_with="base",
             explanation="Going on as base was trained, with a new start of the learning rate."),
-        Row("lq-on", "base goes on with LQ augmentation", BASE_TERMS, lq_augmentation=0.5,
+        Row("lq-on", "base tuned on LQ", BASE_TERMS, lq_augmentation=0.5,
             begins_with="base", hold_statistics=True,
             explanation="Half of the images degraded from then on; no teacher, no external set."),
+        Row("self-taught", "base, self-taught", BASE_TERMS, TEACHER_TERMS, (2, 1, 2, 1),
+            begins_with="base", hold_statistics=True,
+            explanation="Base goes on with TAD epochs between, and is itself the teacher."),
         Row("self-taught-tad", "base, self-taught, TAD steps alone", (), TEACHER_TERMS,
             (2, 1, 2, 1), begins_with="base", hold_statistics=True,
             explanation="Going on without a step on the target set."),

@@ -24,6 +24,8 @@ def mean_network(
 ) -> Network:  # fmt: skip
     """The mean of two networks, its batch statistics taken from HQ target images.
 
+    Where the row holds them, the second network has those of the first, and they stay.
+
     Args:
         first, second: parents, on the fabric's device; the first becomes the mean.
         share: of the second, 0..1.
@@ -33,7 +35,8 @@ def mean_network(
         fabric: device.
     """
     first.load_state_dict(mean_weights(first.state_dict(), second.state_dict(), share))
-    renew_statistics(first, _batches(images, row, config, fabric))
+    if not row.hold_statistics:
+        renew_statistics(first, _batches(images, row, config, fabric))
     return first
 
 

@@ -75,13 +75,12 @@ def what_counts(config: Config) -> Config:
     A mean of rows uses what they use, and a row what the one that it begins with uses.
     """
     row, compat = find_row(config.row), config.compat
-    rows = (row, *map(find_row, (*row.mean_of, *([row.begins_with] if row.begins_with else []))))
+    rows = [row, *map(find_row, row.mean_of)]
+    rows += [find_row(r.begins_with) for r in rows if r.begins_with]
     switches = {f.name: compat.switch(f.name) for f in fields(compat) if f.name != "preset"}
     if not row.mean_of:
         config = replace(config, averaging=AveragingConfig())
-    if row.begins_with:
-        config = replace(config, teacher=TeacherConfig())
-    else:
+    if not any(r.begins_with for r in rows):
         config = replace(config, continuing=ContinuingConfig())
     if not any(r.uses_pose for r in rows):
         config = replace(config, cap=CapConfig())
@@ -89,8 +88,9 @@ def what_counts(config: Config) -> Config:
     if not any(r.recolour for r in rows):
         config = replace(config, recolouring=RecolouringConfig())
         switches["mask_overlap"] = "clean"
-    if not any(r.uses_tad for r in rows):
+    if not any(r.uses_tad and not r.begins_with for r in rows):
         config = replace(config, teacher=TeacherConfig())
+    if not any(r.uses_tad for r in rows):
         switches |= {"external_order": "clean", "zero_grad": "clean"}
     if config.training.processes == 1:
         switches["triplet_gradient"] = "clean"

@@ -61,7 +61,10 @@ def test_no_batch_is_refused() -> None:
 
 def test_own_rows_stand_beside_the_ablation() -> None:
     for name, row in OWN.items():
-        assert name not in ROWS and find_row(name) is row
-        parents = row.mean_of or (row.begins_with,)
-        assert set(parents) <= ROWS.keys() and len(parents) == (2 if row.mean_of else 1)
-        assert {ROWS[parent].branch_names for parent in parents} == {row.branch_names}
+        assert name not in ROWS and find_row(name) is row and len(row.mean_of) == 2
+        parents = [find_row(parent) for parent in row.mean_of]
+        assert {parent.branch_names for parent in parents} == {row.branch_names}
+        # statistics are held only where both parents have the same
+        assert not row.hold_statistics or (
+            parents[1].hold_statistics and parents[1].begins_with == parents[0].name
+        )

@@ -1,4 +1,4 @@
-"""A row that goes on from base, which is its own teacher: weights, statistics, cost, names."""
+"""Rows that go on from base: weights, statistics, teacher, cost, names; and their mean."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from command_line import rlqkit, smoke_options
 
 from rlqkit.config import load_profile, with_overrides
+from rlqkit.method.averaging import mean_weights
 from rlqkit.method.rows import all_rows, find_row
 from rlqkit.runs.experiment import load_network, load_teacher, prepare, resolve
 from rlqkit.runs.folder import RunFolder, metrics_of, run_id
@@ -143,6 +144,31 @@ def test_its_parts(tiny_wardrobe: Path, trained: Path, row: str) -> None:
     assert moved == (row == "self-taught-free")
     wanted = {"base-on": ["cap"], "self-taught-tad": ["tad"], "self-taught-free": ["tad", "cap"]}
     assert list(run_of(trained, row).history()["phase"]) == wanted[row]
+
+
+def test_the_mean_with_what_base_was_tuned_to_keeps_the_statistics(
+    tiny_wardrobe: Path, trained: Path
+) -> None:
+    options = smoke_options(tiny_wardrobe, trained, **SHORT)
+    outcome = rlqkit("train", *options, "--row", "mean-on")
+    assert outcome.code == 0, outcome.err
+    base, tuned, mean = (
+        load_network(run_of(trained, name)).state_dict() for name in ("base", "lq-on", "mean-on")
+    )
+    wanted = mean_weights(base, tuned, load_profile("smoke").averaging.weight)
+    assert all(torch.equal(mean[name], tensor) for name, tensor in wanted.items())
+    assert all(torch.equal(mean[name], base[name]) for name in base if "running_" in name)
+    own = [run_of(trained, name).history() for name in ("base", "lq-on", "mean-on")]
+    assert own[2]["steps"].iloc[-1] == own[0]["steps"].iloc[-1] + own[1]["steps"].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [("continuing.epochs", 3, False), ("averaging.weight", 0.3, False), ("teacher.steps", 7, True)],
+)
+def test_what_counts_for_the_mean(key: str, value: float, same: bool) -> None:
+    config = with_overrides(load_profile("smoke"), {"row": "mean-on"})
+    assert (run_id(config) == run_id(with_overrides(config, {key: value}))) == same
 
 
 def test_no_length_is_refused_by_name(tiny_wardrobe: Path, tmp_path: Path) -> None:
