@@ -41,7 +41,8 @@ ROW_STYLES = {
     "gender": (THIRD_COLOUR, "^"), "pose": (THIRD_COLOUR, "v"), "cap": (THIRD_COLOUR, "D"),
     "tad": (LQ_COLOUR, "o"), "tad-gender": (LQ_COLOUR, "^"), "tad-pose": (LQ_COLOUR, "v"),
     "rlq": (WRONG_COLOUR, "D"), "base-lq": ("#2e8b57", "s"),
-    "mean": ("#8a6d1d", "X"), "mean-on": ("#b0348f", "*"),
+    "mean": ("#8a6d1d", "X"), "mean-taught": ("#b0348f", "*"),
+    "self-taught": ("#d487bf", "<"), "lq-on": ("#7fbf8f", ">"),
 }  # fmt: skip
 """Row → colour (what it builds on) and marker (▲ gender, ▼ pose, ◆ both)."""
 

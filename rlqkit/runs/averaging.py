@@ -52,9 +52,14 @@ def _batches(images: ImageSet, row: Row, config: Config, fabric: Fabric) -> Iter
         epoch += 1
 
 
-def history_of(parents: Sequence[RunFolder], measured: dict[str, float]) -> list[dict[str, Any]]:
-    """One record: what the parents cost together, and what was measured on validation people."""
-    tables = [parent.history() for parent in parents]
+def history_of(paid: Sequence[RunFolder], measured: dict[str, float]) -> list[dict[str, Any]]:
+    """One record: what was measured on validation people, and the cost of everything before.
+
+    Args:
+        paid: the runs whose weights are averaged and those that they begin with, each once.
+        measured: figures of validation people.
+    """
+    tables = [folder.history() for folder in paid]
     record = {
         "epoch": int(max(table["epoch"].iloc[-1] for table in tables)),
         "phase": "mean",

@@ -197,7 +197,9 @@ def _average(run: Run, progress: bool, say: Say) -> None:
     first, second = networks
     share, images = run.config.averaging.weight, run.benchmark["train"]
     mean = mean_network(first, second, share, images, run.row, run.config, run.fabric)
-    run.folder.save_json("history.json", history_of(parents, _validate(mean, run)))
+    begun = [teacher_config(config) for config in configs if find_row(config.row).begins_with]
+    paid = {folder.path: folder for folder in (*parents, *map(RunFolder.of, begun))}
+    run.folder.save_json("history.json", history_of([*paid.values()], _validate(mean, run)))
     measured = evaluate_network(mean, run.benchmark, run.config, run.fabric)
     run.folder.save_network(mean.state_dict(), "last")
     run.folder.save_features(measured.features)

@@ -8,7 +8,7 @@ from torch import nn
 
 from rlqkit.errors import RlqkitError
 from rlqkit.method.averaging import mean_weights, renew_statistics
-from rlqkit.method.rows import OWN, ROWS, find_row
+from rlqkit.method.rows import OWN, ROWS, all_rows, find_row
 
 
 def network(seed: int, width: int = 4) -> nn.Sequential:
@@ -61,10 +61,17 @@ def test_no_batch_is_refused() -> None:
 
 def test_own_rows_stand_beside_the_ablation() -> None:
     for name, row in OWN.items():
-        assert name not in ROWS and find_row(name) is row and len(row.mean_of) == 2
-        parents = [find_row(parent) for parent in row.mean_of]
+        assert name not in ROWS and find_row(name) is row
+        assert len(row.mean_of) == 2 or row.begins_with
+        parents = [find_row(parent) for parent in row.mean_of or (row.begins_with,)]
         assert {parent.branch_names for parent in parents} == {row.branch_names}
-        # statistics are held only where both parents have the same
-        assert not row.hold_statistics or (
-            parents[1].hold_statistics and parents[1].begins_with == parents[0].name
-        )
+
+
+def test_statistics_are_held_only_where_both_parents_have_the_same() -> None:
+    for row in all_rows().values():
+        if row.mean_of and row.hold_statistics:
+            parents = [find_row(parent) for parent in row.mean_of]
+            held = {
+                parent.begins_with if parent.hold_statistics else parent.name for parent in parents
+            }
+            assert len(held) == 1, row.name

@@ -162,6 +162,15 @@ def test_the_mean_with_what_base_was_tuned_to_keeps_the_statistics(
     assert own[2]["steps"].iloc[-1] == own[0]["steps"].iloc[-1] + own[1]["steps"].iloc[-1]
 
 
+def test_the_mean_of_two_that_go_on_pays_base_once(tiny_wardrobe: Path, trained: Path) -> None:
+    options = smoke_options(tiny_wardrobe, trained, **SHORT)
+    outcome = rlqkit("train", *options, "--row", "mean-taught")
+    assert outcome.code == 0, outcome.err
+    own = [run_of(trained, n).history() for n in ("base", "lq-on", "self-taught", "mean-taught")]
+    *paid, mean = [(table["steps"].iloc[-1], table["images"].sum()) for table in own]
+    assert mean == tuple(map(sum, zip(*paid, strict=True)))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "same"),
     [("continuing.epochs", 3, False), ("averaging.weight", 0.3, False), ("teacher.steps", 7, True)],
