@@ -20,7 +20,12 @@ import rlqkit
 from rlqkit.config import load_profile
 from rlqkit.evaluation.intervals import CONDITIONS, clustered_interval, select
 from rlqkit.report import shipped, tables
-from rlqkit.report.studies import as_markdown, study_table
+from rlqkit.report.studies import (
+    as_markdown,
+    study_table,
+    validation_as_markdown,
+    validation_table,
+)
 from rlqkit.runs.folder import RunFolder, reference_folder
 from rlqkit.runs.studies import find_study
 from wardrobe.calibration import calibration_table
@@ -235,8 +240,8 @@ def test_committed_differences_are_those_of_the_committed_runs(profile: str) -> 
 @pytest.mark.parametrize(
     ("profile", "name"),
     [
-        ("quick", "own"), ("quick", "autopsy"), ("quick", "parts"), ("quick", "lengths"),
-        ("laptop", "rows"), ("laptop", "own"),
+        ("quick", "mean"), ("quick", "autopsy"), ("quick", "parts"), ("quick", "lengths"),
+        ("laptop", "rows"), ("laptop", "own"), ("laptop", "mean"), ("laptop", "lengths"),
     ],
 )  # fmt: skip
 def test_the_studies_in_the_readme_are_those_of_the_committed_runs(
@@ -247,6 +252,14 @@ def test_the_studies_in_the_readme_are_those_of_the_committed_runs(
     shown = readme.split(f"<!-- {block}:begin -->")[1].split(f"<!-- {block}:end -->")[0]
     config = load_profile(profile, {"runtime.results": str(tmp_path)})
     assert shown.strip() == as_markdown(study_table(find_study(name), config)).strip()
+
+
+def test_what_validation_people_said_is_that_of_the_committed_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "own_row.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- own-validation:begin -->")[1].split("<!-- own-validation:end -->")[0]
+    config = load_profile("laptop", {"runtime.results": str(tmp_path)})
+    found = validation_as_markdown(validation_table(find_study("own"), config))
+    assert shown.strip() == found.strip()
 
 
 def test_the_other_processor_in_the_readme_is_that_of_the_committed_runs() -> None:

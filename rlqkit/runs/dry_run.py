@@ -46,7 +46,7 @@ def plan_of(config: Config) -> list[PlannedRun]:
     return [
         PlannedRun(
             find_row(run.row).title, run,
-            teacher=run.teacher.row if find_row(run.row).uses_tad else "none",
+            teacher=teacher_row(run).name if find_row(run.row).uses_tad else "none",
         )
         for run in planned_runs(config)
     ]  # fmt: skip
