@@ -42,7 +42,8 @@ ROW_STYLES = {
     "tad": (LQ_COLOUR, "o"), "tad-gender": (LQ_COLOUR, "^"), "tad-pose": (LQ_COLOUR, "v"),
     "rlq": (WRONG_COLOUR, "D"), "base-lq": ("#2e8b57", "s"),
     "mean": ("#8a6d1d", "X"), "mean-taught": ("#b0348f", "*"),
-    "self-taught": ("#d487bf", "<"), "lq-on": ("#7fbf8f", ">"),
+    "self-taught": ("#d487bf", "<"), "lq-on": ("#7fbf8f", ">"), "base-lq-on": ("#2e8b57", "p"),
+    "base-on": (HQ_COLOUR, "p"),
 }  # fmt: skip
 """Row → colour (what it builds on) and marker (▲ gender, ▼ pose, ◆ both)."""
 
