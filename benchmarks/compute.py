@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rlqkit.config import load_profile, with_overrides
+from rlqkit.config import load_profile
 from rlqkit.runs.folder import RunFolder, run_id
 from rlqkit.runs.plan import planned_runs
 
@@ -22,23 +22,27 @@ BEGIN, END = "<!-- compute:begin -->\n", "<!-- compute:end -->"
 
 def parts() -> dict[str, list[RunFolder]]:
     """Part of the work → its runs."""
-    quick = load_profile("quick")
     main = {
         run_id(config)
+        for profile in ("quick", "laptop")
         for seed in (1, 2, 3)
-        for config in planned_runs(with_overrides(quick, {"reproduce.seeds": [seed]}))
+        for config in planned_runs(load_profile(profile, {"reproduce.seeds": [seed]}))
     }
     found = {
         folder: [RunFolder(run) for run in sorted((REFERENCE / folder / "runs").iterdir())]
         for folder in ("quick", "other-processor/quick", "laptop", "earlier-start")
     }
+    split = {
+        (profile, planned): [run for run in found[profile] if (run.path.name in main) == planned]
+        for profile in ("quick", "laptop")
+        for planned in (True, False)
+    }
     return {
-        "quick, the main job's rows, three seeds": [
-            run for run in found["quick"] if run.path.name in main
-        ],
-        "quick, studies": [run for run in found["quick"] if run.path.name not in main],
+        "quick, the main job's rows, three seeds": split["quick", True],
+        "quick, studies": split["quick", False],
         "quick, on another processor": found["other-processor/quick"],
-        "laptop": found["laptop"],
+        "laptop, its rows, three seeds": split["laptop", True],
+        "laptop, studies": split["laptop", False],
         "the first start's base models and teacher": found["earlier-start"],
     }
 
