@@ -410,7 +410,8 @@ def metrics_of(run: RunFolder) -> pd.DataFrame:
     The cost of a run that begins with another one holds that one's.
     """
     config, history, metrics = run.config(), run.history(), run.metrics()
-    before = run.environment().get(BEFORE, {})
+    goes_on = find_row(config.row).begins_with
+    before = run.environment().get(BEFORE, {}) if goes_on else {}
     return metrics.assign(
         run=run.path.name,
         row=config.row,
