@@ -204,8 +204,8 @@ PARTS: dict[str, Row] = {
             explanation="Batch statistics move as in TAD."),
     )
 }  # fmt: skip
-"""Rows that answer a single question (``runs.studies``): TAD without one of its parts, and means
-that ``mean`` has to beat. Left out unless named."""
+"""Rows that answer a single question (``runs.studies``): TAD without one of its parts, means
+that ``mean`` has to beat, and controls of the rows that go on. Left out unless named."""
 
 
 def all_rows() -> dict[str, Row]:

@@ -222,9 +222,9 @@ def tad_step(
     """One step of task-agnostic distillation on external images, whose identities are not used.
 
     The frozen teacher sees HQ only. The student sees HQ and LQ in one batch, in train mode, so
-    its batch statistics move too, those of the pose branch included. Gradients reach trunk,
-    branches 1 and 2 and the identity heads; the clothes term sees detached features, and its
-    classifier belongs to the other optimiser, so it trains nothing.
+    unless it holds them its batch statistics move too, those of the pose branch included.
+    Gradients reach trunk, branches 1 and 2 and the identity heads; the clothes term sees detached
+    features, and its classifier belongs to the other optimiser, so it trains nothing.
 
     Args:
         student: moved in place.

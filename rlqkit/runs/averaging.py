@@ -15,7 +15,7 @@ from rlqkit.data.loaders import target_data
 from rlqkit.method.averaging import mean_weights, renew_statistics
 from rlqkit.method.network import Network
 from rlqkit.method.rows import Row
-from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.folder import RunFolder, cost_of
 
 
 def mean_network(
@@ -59,12 +59,12 @@ def history_of(paid: Sequence[RunFolder], measured: dict[str, float]) -> list[di
         paid: the runs whose weights are averaged and those that they begin with, each once.
         measured: figures of validation people.
     """
-    tables = [folder.history() for folder in paid]
+    costs = [cost_of(folder.history()) for folder in paid]
     record = {
-        "epoch": int(max(table["epoch"].iloc[-1] for table in tables)),
+        "epoch": max(cost["epochs"] for cost in costs) - 1,
         "phase": "mean",
-        "steps": int(sum(table["steps"].iloc[-1] for table in tables)),
-        "images": int(sum(table["images"].sum() for table in tables)),
-        "seconds": round(float(sum(table["seconds"].sum() for table in tables)), 3),
+        "steps": sum(cost["steps"] for cost in costs),
+        "images": sum(cost["images"] for cost in costs),
+        "seconds": round(sum(cost["seconds"] for cost in costs), 3),
     }
     return [record | {name: round(value, 6) for name, value in measured.items()}]

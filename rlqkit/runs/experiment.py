@@ -50,7 +50,7 @@ from rlqkit.runs import checkpoint
 from rlqkit.runs.averaging import history_of, mean_network
 from rlqkit.runs.backbone import build_network, weights_file
 from rlqkit.runs.device import Precision, adopt_processes, machine, precision_in_force
-from rlqkit.runs.folder import BEFORE, RunFolder
+from rlqkit.runs.folder import BEFORE, RunFolder, cost_of
 from rlqkit.runs.plan import averaged_configs, teacher_config, trained_config
 from rlqkit.runs.student import build_student
 
@@ -211,22 +211,11 @@ def _average(run: Run, progress: bool, say: Say) -> None:
 def _start(run: Run, training: Training) -> None:
     run.folder.start(run.config, run.read, run.precision)
     if run.row.begins_with:
-        environment = run.folder.environment()
-        run.folder.save_json("environment.json", environment | {BEFORE: _cost(run.teacher())})
+        paid = {BEFORE: cost_of(run.teacher().folder.history())}
+        run.folder.save_json("environment.json", run.folder.environment() | paid)
     target = training.target
     if isinstance(target, TargetData) and target.poses is not None:
         run.folder.save_poses(target.poses)
-
-
-def _cost(run: Run) -> dict[str, Any]:
-    """What the run has cost that another one begins with."""
-    history = run.folder.history()
-    return {
-        "steps": int(history["steps"].iloc[-1]),
-        "epochs": int(history["epoch"].iloc[-1]) + 1,
-        "images": int(history["images"].sum()),
-        "seconds": round(float(history["seconds"].sum()), 3),
-    }
 
 
 def _write_results(run: Run, training: Training, started: float) -> None:

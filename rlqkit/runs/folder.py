@@ -277,6 +277,11 @@ class RunFolder:
         """Versions, commit, machine kind and times."""
         return dict(self._json("environment.json"))
 
+    def before(self) -> dict[str, Any]:
+        """What the run cost that this one begins with, as ``cost_of`` says; zeros where none."""
+        nothing = dict.fromkeys(("steps", "epochs", "images", "seconds"), 0)
+        return nothing | self.environment().get(BEFORE, {})
+
     def per_query(self) -> pd.DataFrame:
         """One row per query of every condition."""
         file = self._file("per_query.parquet")
@@ -404,23 +409,33 @@ def collect_metrics(folder: Path, runs: Sequence[RunFolder] | None = None) -> pd
     return together([metrics_of(run) for run in chosen], folder)
 
 
+def cost_of(history: pd.DataFrame) -> dict[str, Any]:
+    """What a training has cost: steps, epochs, images and seconds, from its history."""
+    return {
+        "steps": int(history["steps"].iloc[-1]),
+        "epochs": int(history["epoch"].iloc[-1]) + 1,
+        "images": int(history["images"].sum()),
+        "seconds": float(history["seconds"].sum()),
+    }
+
+
 def metrics_of(run: RunFolder) -> pd.DataFrame:
     """Metrics of one run with the columns that ``collect_metrics`` adds; reads each file once.
 
     The cost of a run that begins with another one holds that one's.
     """
-    config, history, metrics = run.config(), run.history(), run.metrics()
-    goes_on = find_row(config.row).begins_with
-    before = run.environment().get(BEFORE, {}) if goes_on else {}
+    config, metrics, cost = run.config(), run.metrics(), cost_of(run.history())
+    if find_row(config.row).begins_with:
+        cost = {name: value + run.before()[name] for name, value in cost.items()}
     return metrics.assign(
         run=run.path.name,
         row=config.row,
         title=find_row(config.row).title,
         seed=config.seed,
-        steps=int(history["steps"].iloc[-1]) + before.get("steps", 0),
-        epochs=int(history["epoch"].iloc[-1]) + 1 + before.get("epochs", 0),
-        images=int(history["images"].sum()) + before.get("images", 0),
-        train_seconds=float(history["seconds"].sum()) + before.get("seconds", 0),
+        steps=cost["steps"],
+        epochs=cost["epochs"],
+        images=cost["images"],
+        train_seconds=cost["seconds"],
         headline=headline_name(metrics),
     )
 

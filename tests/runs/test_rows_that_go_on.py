@@ -78,6 +78,9 @@ def test_its_cost_holds_that_of_base(trained: Path) -> None:
     assert taught["steps"] == base["steps"] + own["steps"].iloc[-1]
     assert taught["images"] == base["images"] + own["images"].sum()
     assert taught["train_seconds"] > base["train_seconds"]
+    begun = run_of(trained, "self-taught").before()
+    assert begun["steps"] == base["steps"] and begun["epochs"] == base["epochs"]
+    assert set(run_of(trained, "base").before().values()) == {0}
 
 
 def test_base_is_the_same_run_with_or_without_a_pupil(
