@@ -185,7 +185,21 @@ def side_by_side(jobs: int) -> str:
 def machine(config: Config, began: str | None = None) -> Fabric:
     """Threads, device and arithmetic of a configuration; ``began`` as in ``launch_fabric``."""
     use_threads(config)
+    if torch.cuda.is_available():
+        use_same_algorithms()
     return launch_fabric(config, began)
+
+
+def use_same_algorithms() -> None:
+    """A GPU computes the same bits every time: no fastest algorithm of the moment, no atomics.
+
+    What has no such algorithm warns and goes on; nothing in the method is of that kind. Processors
+    give the same bits without.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS first computes
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 _all_cores = False

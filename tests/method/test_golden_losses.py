@@ -1,4 +1,4 @@
-"""Every loss against the released code: value and gradient, float32."""
+"""Every loss against the released code: value and gradient, float32, on CPU and GPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES
 from torch import Tensor
 
 from rlqkit.method import losses
@@ -51,19 +52,20 @@ CASES: dict[str, Callable[[Inputs], Tensor]] = {
 }
 
 
-def inputs_of(case: str) -> Inputs:
+def inputs_of(case: str, device: str = "cpu") -> Inputs:
     prefix = f"{case}/in_"
     names = [key.removeprefix(prefix) for key in ARRAYS.files if key.startswith(prefix)]
-    tensors = {name: torch.from_numpy(ARRAYS[prefix + name]) for name in names}
+    tensors = {name: torch.from_numpy(ARRAYS[prefix + name]).to(device) for name in names}
     for name, tensor in tensors.items():
         if f"{case}/grad_{name}" in ARRAYS.files:
             tensor.requires_grad_()
     return tensors
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("case", CASES)
-def test_value_and_gradient(case: str) -> None:
-    inputs = inputs_of(case)
+def test_value_and_gradient(case: str, device: str) -> None:
+    inputs = inputs_of(case, device)
     value = CASES[case](inputs)
     value.backward()
     assert value.item() == pytest.approx(VALUES[case], rel=1e-5, abs=1e-7)
@@ -71,22 +73,24 @@ def test_value_and_gradient(case: str) -> None:
         if tensor.requires_grad:
             golden = ARRAYS[f"{case}/grad_{name}"]
             assert tensor.grad is not None
-            np.testing.assert_allclose(tensor.grad, golden, rtol=4e-4, atol=2e-7, err_msg=name)
+            found = tensor.grad.cpu()
+            np.testing.assert_allclose(found, golden, rtol=4e-4, atol=2e-7, err_msg=name)
 
 
-def test_cosine_head() -> None:
-    inputs = inputs_of("normalized_classifier/0")
-    head = CosineHead(inputs["x"].shape[1], inputs["W"].shape[0])
+@pytest.mark.parametrize("device", DEVICES)
+def test_cosine_head(device: str) -> None:
+    inputs = inputs_of("normalized_classifier/0", device)
+    head = CosineHead(inputs["x"].shape[1], inputs["W"].shape[0]).to(device)
     head.weight.data.copy_(inputs["W"])
     logits = head(inputs["x"])
     np.testing.assert_allclose(
-        logits.detach(), ARRAYS["normalized_classifier/0/in_logits"], atol=1e-6
+        logits.detach().cpu(), ARRAYS["normalized_classifier/0/in_logits"], atol=1e-6
     )
     (logits * inputs["upstream"]).sum().backward()
     assert inputs["x"].grad is not None and head.weight.grad is not None
     for tensor, name in ((inputs["x"], "x"), (head.weight, "W")):
         golden = ARRAYS[f"normalized_classifier/0/grad_{name}"]
-        np.testing.assert_allclose(tensor.grad, golden, rtol=4e-4, atol=2e-7)
+        np.testing.assert_allclose(tensor.grad.cpu(), golden, rtol=4e-4, atol=2e-7)
 
 
 def test_batch_reduction_is_the_element_mean_times_the_classes() -> None:

@@ -1,4 +1,7 @@
-"""Descriptors and one base, CAP and TAD step of the released architecture, in float64."""
+"""Descriptors and one base, CAP and TAD step of the released architecture, in float64.
+
+On the CPU, and on a GPU where there is one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES
 from golden_weights import fill, released_name
 from lightning_fabric import Fabric
 from networks import build_base, build_rlq
@@ -35,16 +39,18 @@ TERM_NAMES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     ("build", "name"), [(build_base, "resnet50_joint2"), (build_rlq, "resnet50_joint3_3")]
 )
-def test_descriptor(build: Any, name: str) -> None:
+def test_descriptor(build: Any, name: str, device: str) -> None:
     arrays = np.load(FOLDER / "models.npz")
     network = build(RESNET50)
     fill(network)
-    network.double().eval()
+    network.double().eval().to(device)
     with torch.no_grad():
-        descriptor = network.descriptor(torch.from_numpy(arrays["x2"]).double())
+        images = torch.from_numpy(arrays["x2"]).double().to(device)
+        descriptor = network.descriptor(images).cpu()
     golden = arrays[f"{name}/eval_x2/concat"]
     np.testing.assert_allclose(descriptor, golden, rtol=TOLERANCE, atol=TOLERANCE)
 
@@ -71,7 +77,7 @@ def test_parameter_counts_of_the_paper() -> None:
 # ------------------------------------------------------------------------------------------ steps
 
 
-def golden_student(pose: bool) -> Student:
+def golden_student(pose: bool, device: str = "cpu") -> Student:
     """What a training of the paper profile moves: its optimisers and rules, the golden weights.
 
     Two switches are as the golden steps were recorded: quirks of the released code as they are,
@@ -80,7 +86,7 @@ def golden_student(pose: bool) -> Student:
     changes = {"model.weights": "none", "compat.preset": "official", "compat.zero_grad": "clean"}
     positives = torch.from_numpy(np.load(FOLDER / "steps_inputs.npz")["pid2clothes"]).bool()
     target: Any = SimpleNamespace(identities=10, clothes=830, positives=positives)
-    row, fabric = ROWS["rlq" if pose else "base"], Fabric(accelerator="cpu", devices=1)
+    row, fabric = ROWS["rlq" if pose else "base"], Fabric(accelerator=device, devices=1)
     student = build_student(load_profile("paper", changes), row, target, fabric)
     for module in (student.network, student.heads):
         fill(module)
@@ -88,31 +94,32 @@ def golden_student(pose: bool) -> Student:
     return student
 
 
-def cap_batch() -> dict[str, Tensor]:
+def cap_batch(device: str = "cpu") -> dict[str, Tensor]:
     inputs = np.load(FOLDER / "steps_inputs.npz")
 
     def repeated(key: str) -> Tensor:
         return torch.from_numpy(inputs[key]).long().repeat_interleave(2)
 
-    return {
+    batch = {
         "images": torch.from_numpy(inputs["imgs"]).double().flatten(0, 1),
         "identity": repeated("pids"),
         "clothes": torch.from_numpy(inputs["clothes"]).long().flatten(),
         "gender": repeated("gender"),
         "pose": repeated("pose"),
     }
+    return {name: value.to(device) for name, value in batch.items()}
 
 
-def run_step(phase: str) -> tuple[Student, dict[str, Tensor]]:
-    student = golden_student(pose=phase != "base")
+def run_step(phase: str, device: str) -> tuple[Student, dict[str, Tensor]]:
+    student = golden_student(phase != "base", device)
     if phase == "tad":
         inputs = np.load(FOLDER / "steps_inputs.npz")
         teacher = build_base(RESNET50)
         fill(teacher, prefix="teacher_")
-        teacher.double().eval()
+        teacher.double().eval().to(device)
         batch = {
-            "hq": torch.from_numpy(inputs["teacher_hr"]).double(),
-            "lq": torch.from_numpy(inputs["teacher_lr"]).double(),
+            "hq": torch.from_numpy(inputs["teacher_hr"]).double().to(device),
+            "lq": torch.from_numpy(inputs["teacher_lr"]).double().to(device),
         }
         before = {name: value.clone() for name, value in teacher.state_dict().items()}
         values = tad_step(student, teacher, batch, ROWS["rlq"].tad_terms)
@@ -120,7 +127,7 @@ def run_step(phase: str) -> tuple[Student, dict[str, Tensor]]:
         assert all(torch.equal(before[name], after[name]) for name in before), "teacher moved"
         return student, values
     row = ROWS["base" if phase == "base" else "cap"]
-    return student, cap_step(student, cap_batch(), row.terms, adversarial=False)
+    return student, cap_step(student, cap_batch(device), row.terms, adversarial=False)
 
 
 def modules_of(student: Student) -> list[nn.Module]:
@@ -133,15 +140,18 @@ def room_of(name: str) -> str:
     return f"{prefix}/{key.split('.')[0]}" if prefix == "model" else prefix
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("phase", ["base", "cap", "tad"])
-def test_step(phase: str) -> None:
+def test_step(phase: str, device: str) -> None:
     golden = next(g for g in json.loads((FOLDER / "steps.json").read_text()) if g["phase"] == phase)
     weights = {
         name: value.clone()
         for module in modules_of(golden_student(pose=phase != "base"))
         for name, value in module.state_dict().items()
     }
-    student, values = run_step(phase)
+    student, values = run_step(phase, device)
+    for module in modules_of(student):  # its gradients too; what it learned is compared there
+        module.cpu()
     check_terms(values, golden["loss_values"])
     check_gradients(student, golden)
     check_changes(student, weights, golden)
