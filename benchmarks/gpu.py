@@ -4,8 +4,9 @@
     python benchmarks/gpu.py --out results/gpu.json       # and its numbers in a file
     python benchmarks/gpu.py --rows base --steps 2        # less
 
-One step each of base (a CAP step without attributes), of CAP, and of TAD with two branches (tad)
-and with three (rlq), in three arithmetics, on noise of LTCC's sizes and classes at 384 x 192: what a GPU computes, without what prepares images.
+One step each of base (a CAP step without attributes), of CAP, and of TAD with two branches (tad) and
+with three (rlq), in three arithmetics, on noise of LTCC's sizes and classes at 384 x 192: what a
+GPU computes, without what prepares images.
 """
 
 from __future__ import annotations
@@ -56,9 +57,11 @@ def noise(config: Config, device: torch.device, kind: str) -> dict[str, Tensor]:
     images = torch.randn(2 * batch, *size[1:], generator=generator)
     people = torch.arange(2 * batch) // (2 * config.training.instances) % sizes.identities
     labels = {
-        "identity": people, "clothes": -(-people * clothes_classes(config, sizes) // sizes.identities),
-        "gender": people % 2, "pose": torch.arange(2 * batch) % config.cap.clusters,
-    }  # fmt: skip
+        "identity": people,
+        "clothes": -(-people * clothes_classes(config, sizes) // sizes.identities),
+        "gender": people % 2,
+        "pose": torch.arange(2 * batch) % config.cap.clusters,
+    }
     return {"images": images.to(device)} | {n: v.to(device) for n, v in labels.items()}
 
 
@@ -140,15 +143,15 @@ def operations(config: Config, kind: str) -> float:
 def markdown(lines: list[dict[str, Any]]) -> str:
     """The table, as docs/gpu.md shows it."""
     shown = [
-        "| row | step | arithmetic | layout | ms | 10¹² operations/s | peak memory, GB | counted, GB |",
+        "| row | step | arithmetic | layout | ms | 10¹² operations/s | peak, GB | counted, GB |",
         "|---|---|---|---|---:|---:|---:|---:|",
     ]
     for line in lines:
         layout = "channels last" if line["channels_last"] else "channels first"
         peak = "–" if line["peak_gb"] is None else f"{line['peak_gb']:.1f}"
         shown.append(
-            f"| {line['row']} | {line['step'].upper()} | {line['precision']} | {layout} | {line['ms']:.0f} | "
-            f"{line['teraflops']:.1f} | {peak} | {line['counted_gb']:.1f} |"
+            f"| {line['row']} | {line['step'].upper()} | {line['precision']} | {layout} "
+            f"| {line['ms']:.0f} | {line['teraflops']:.1f} | {peak} | {line['counted_gb']:.1f} |"
         )
     return "\n".join(shown) + "\n"
 

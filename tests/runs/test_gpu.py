@@ -1,4 +1,4 @@
-"""What only a GPU can show: the same bits twice, kills survived, every arithmetic, memory as counted.
+"""What only a GPU can show: the same bits twice, kills survived, arithmetics, memory as counted.
 
 Skipped where there is none; test_device.py and test_elsewhere.py say what can be said without.
 """
