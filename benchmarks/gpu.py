@@ -4,9 +4,9 @@
     python benchmarks/gpu.py --out results/gpu.json       # and its numbers in a file
     python benchmarks/gpu.py --rows base --steps 2        # less
 
-One step each of base (a CAP step without attributes), of CAP, and of TAD with two branches (tad) and
-with three (rlq), in three arithmetics, on noise of LTCC's sizes and classes at 384 x 192: what a
-GPU computes, without what prepares images.
+One step each of base (a CAP step without attributes), of CAP, and of TAD with two branches (tad)
+and with three (rlq), in three arithmetics, on noise of LTCC's sizes and classes at 384 x 192: what
+a GPU computes, without what prepares images.
 """
 
 from __future__ import annotations
