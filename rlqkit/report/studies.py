@@ -188,15 +188,16 @@ def ship_study(study: Study, profile: Config, target: Path) -> list[Path]:
         copy.path.mkdir(parents=True)
         for name in SMALL:
             shutil.copyfile(folder.path / name, copy.path / name)
-        copy.save_per_query(_of_the_headline(folder.per_query()))
+        copy.save_per_query(_of_the_headline(folder.per_query(), study.rules))
         written.append(copy.path)
     return written
 
 
-def _of_the_headline(per_query: pd.DataFrame) -> pd.DataFrame:
-    """Queries of the last epoch under the headline test, in the conditions that tables show."""
+def _of_the_headline(per_query: pd.DataFrame, rules: Sequence[str] = ("last",)) -> pd.DataFrame:
+    """Queries under the headline test, in the conditions that tables show, in five digits."""
     headline = headline_name(per_query)
     asked = {condition[:2] for condition in (*CONDITIONS.values(), *QUALITIES.values())}
     pairs = pd.Series(list(zip(per_query["query"], per_query["gallery"], strict=True)))
-    kept = (per_query["rule"] == "last") & (per_query["protocol"] == headline)
-    return per_query[kept & pairs.isin(asked).to_numpy()].reset_index(drop=True)
+    kept = per_query["rule"].isin(rules) & (per_query["protocol"] == headline)
+    shown = per_query[kept & pairs.isin(asked).to_numpy()].reset_index(drop=True)
+    return shown.round({"average_precision": 5})

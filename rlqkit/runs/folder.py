@@ -339,7 +339,9 @@ class RunFolder:
 
     def save_per_query(self, table: pd.DataFrame) -> None:
         """Writes the per-query table."""
-        self._atomically("per_query.parquet", lambda file: table.to_parquet(file, index=False))
+        self._atomically(
+            "per_query.parquet", lambda file: table.to_parquet(file, index=False, compression="zstd")
+        )
 
     def save_poses(self, clusters: PoseClusters) -> None:
         """Writes the pose clusters that a run was trained on."""

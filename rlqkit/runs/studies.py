@@ -50,6 +50,7 @@ class Study:
         seeds: training seeds of every variant.
         variants: in the order of the table; the reference isn't among them.
         set: keys that the study changes in the profile, for reference and variants alike.
+        rules: for choosing an epoch, which the study compares too (``report.selection``).
     """
 
     name: str
@@ -58,6 +59,7 @@ class Study:
     seeds: tuple[int, ...]
     variants: tuple[Variant, ...] = ()
     set: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ("last",)
 
     def config(self, profile: Config, variant: Variant | None, seed: int) -> Config:
         """Configuration of one run; ``variant`` None = the reference."""
