@@ -3,6 +3,7 @@
     python benchmarks/gpu.py                              # a table in the terminal
     python benchmarks/gpu.py --out results/gpu.json       # and its numbers in a file
     python benchmarks/gpu.py --rows base --steps 2        # less
+    python benchmarks/gpu.py --page                       # docs/gpu.md anew, from what is committed
 
 One step each of base (a CAP step without attributes), of CAP, and of TAD with two branches (tad)
 and with three (rlq), in three arithmetics, on noise of LTCC's sizes and classes at 384 x 192: what
@@ -24,15 +25,20 @@ import torch
 from torch import Tensor
 
 from rlqkit.config import Config, load_profile
+from rlqkit.evaluation.intervals import CONDITIONS, clustered_interval, select
 from rlqkit.method.rows import find_row
 from rlqkit.method.steps import Student, cap_step, tad_step
 from rlqkit.runs.backbone import build_network
 from rlqkit.runs.costs import BACKWARD, forward_operations, published_sizes
 from rlqkit.runs.device import machine
 from rlqkit.runs.environment import environment
-from rlqkit.runs.space import clothes_classes, space_of
+from rlqkit.runs.folder import RunFolder, reference_folder
+from rlqkit.runs.space import GPU_ALLOWANCE, clothes_classes, space_of
 from rlqkit.runs.student import build_student
 
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "gpu.md"
+MEASURED = reference_folder("gpu") / "steps.json"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 STEPS = {"base": "cap", "cap": "cap", "tad": "tad", "rlq": "tad"}
 """Row → the kind of step that is timed."""
@@ -115,11 +121,12 @@ def measure(row: str, precision: str, steps: int, **changes: Any) -> dict[str, A
     seconds = (time.perf_counter() - started) / steps
     sizes = published_sizes(config)
     assert sizes is not None
+    counted = space_of(config, sizes).device + GPU_ALLOWANCE
     found = {
         "row": row, "step": kind, "precision": precision,
         "channels_last": config.training.channels_last, "ms": round(1e3 * seconds, 1),
         "teraflops": round(operations(config, kind) / seconds / 1e12, 1),
-        "loss": total, "counted_gb": round(space_of(config, sizes).device / 1e9, 2),
+        "loss": total, "counted_gb": round(counted / 1e9, 2),
         "peak_gb": round(torch.cuda.max_memory_reserved() / 1e9, 2) if on_gpu else None,
     }  # fmt: skip
     del student, step, values
@@ -156,6 +163,42 @@ def markdown(lines: list[dict[str, Any]]) -> str:
     return "\n".join(shown) + "\n"
 
 
+def same_runs() -> str:
+    """Runs that a GPU and a processor both made, paired query by query, as docs/gpu.md shows it."""
+    shown = ["| run | " + " | ".join(CONDITIONS) + " |", "|---" * 4 + "|"]
+    other = reference_folder("other-processor") / "laptop" / "runs"
+    pairs = []
+    for one in map(RunFolder, sorted(other.iterdir())):
+        two = RunFolder(reference_folder("laptop") / "runs" / one.path.name)
+        gpu, processor = sorted((one, two), key=lambda f: f.environment()["accelerator"] == "none")
+        config = gpu.config()
+        pairs.append((config.training.steps, config.row, config.seed, gpu, processor))
+    for steps, row, seed, gpu, processor in sorted(pairs, key=lambda pair: pair[:3]):
+        cells = [
+            clustered_interval(*(select(f.per_query(), c) for f in (gpu, processor)))
+            for c in CONDITIONS.values()
+        ]
+        told = " | ".join(cell.in_points(signed=True) for cell in cells)
+        shown.append(f"| {find_row(row).title}, {steps:,} steps, seed {seed} | {told} |")
+    return "\n".join(shown) + "\n"
+
+
+def blocks() -> dict[str, str]:
+    """What docs/gpu.md shows of the committed numbers, by the name of the block."""
+    lines = json.loads(MEASURED.read_text(encoding="utf-8"))["steps"]
+    return {"steps": markdown(lines), "same": same_runs()}
+
+
+def write_page() -> None:
+    """Writes the blocks into docs/gpu.md."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, block in blocks().items():
+        begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + block + end + rest.partition(end)[2]
+    PAGE.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -164,7 +207,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--layouts", nargs="+", default=["last"], choices=["first", "last"])
     parser.add_argument("--out", type=Path, help="numbers as JSON")
+    parser.add_argument("--page", action="store_true", help="write docs/gpu.md and measure nothing")
     chosen = parser.parse_args()
+    if chosen.page:
+        write_page()
+        return
     lines = [
         measure(row, precision, chosen.steps, training__channels_last=layout == "last")
         for row in chosen.rows

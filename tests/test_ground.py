@@ -1,6 +1,5 @@
 """The ground the kit stands on: pins, environment, make, continuous checks, citation."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from scripts import benchmark_script
 
 import rlqkit
 from rlqkit.config import load_profile
@@ -282,11 +282,16 @@ def test_the_other_processor_in_the_readme_is_that_of_the_committed_runs() -> No
     assert f"({found.in_points(signed=True)} on HQ" in readme
 
 
+def test_the_page_about_gpus_is_that_of_the_committed_numbers() -> None:
+    gpu = benchmark_script("gpu")
+    page = gpu.PAGE.read_text(encoding="utf-8")
+    for name, block in gpu.blocks().items():
+        shown = page.split(f"<!-- {name}:begin -->\n")[1].split(f"<!-- {name}:end -->")[0]
+        assert shown == block, "run python benchmarks/gpu.py --page"
+
+
 def test_the_compute_in_the_readme_is_that_of_the_committed_runs() -> None:
-    spec = importlib.util.spec_from_file_location("compute", ROOT / "benchmarks" / "compute.py")
-    assert spec is not None and spec.loader is not None
-    compute = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(compute)
+    compute = benchmark_script("compute")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.partition(compute.BEGIN)[2].partition(compute.END)[0]
     assert shown == compute.page(), "run python benchmarks/compute.py --write"

@@ -33,7 +33,8 @@ REFERENCE = ModelConfig(), (384, 192)
 """Network and input (height, width) of that measurement, with a single branch."""
 GPU_TERAFLOPS = 30.0
 """10^12 operations a second that a data centre's GPU is assumed to sustain in a training with 16
-bits: an assumption, a tenth to a third of what such GPUs are sold with. Not measured."""
+bits: an assumption, a tenth to a third of what such GPUs are sold with. An H200 sustained 100 to
+136 in the steps alone (docs/gpu.md); preparing images, evaluations and lesser GPUs take from it."""
 BACKWARD = 2.0
 """Arithmetic of a backward pass, in forward passes."""
 

@@ -340,7 +340,8 @@ class RunFolder:
     def save_per_query(self, table: pd.DataFrame) -> None:
         """Writes the per-query table."""
         self._atomically(
-            "per_query.parquet", lambda file: table.to_parquet(file, index=False, compression="zstd")
+            "per_query.parquet",
+            lambda file: table.to_parquet(file, index=False, compression="zstd"),
         )
 
     def save_poses(self, clusters: PoseClusters) -> None:

@@ -165,6 +165,26 @@ def test_auto_is_what_is_faster_here_and_is_remembered(
     assert device.precision_in_force(config) == fastest and len(trials) == 4
 
 
+def test_a_gpu_computes_alike_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/runs/test_gpu.py sees the bits, where there is a GPU; a processor needs nothing."""
+    cudnn = torch.backends.cudnn
+    for name in ("deterministic", "benchmark"):
+        monkeypatch.setattr(cudnn, name, getattr(cudnn, name))  # restored afterwards
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    monkeypatch.setattr(device, "launch_fabric", lambda *_: None)
+    device.machine(load_profile("smoke"))
+    assert not torch.are_deterministic_algorithms_enabled() and not cudnn.deterministic
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    try:
+        device.machine(load_profile("smoke"))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert cudnn.deterministic and not cudnn.benchmark
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # one's own choice stays
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_bf16_must_pay(bf16_in_hardware: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Float32 is the more exact one; a few percent, which may be chance, don't outweigh that."""
     monkeypatch.setattr(device, "time_trial", {"32-true": 1.0, "bf16-mixed": 0.95}.get)

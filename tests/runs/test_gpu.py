@@ -5,11 +5,8 @@ Skipped where there is none; test_device.py and test_elsewhere.py say what can b
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from devices import needs_gpu
+from scripts import benchmark_script
 
 from rlqkit.config import Config, load_profile
 from rlqkit.method.training import Training
@@ -24,7 +22,6 @@ from rlqkit.runs.experiment import evaluate, load_network, train_and_evaluate
 from rlqkit.runs.folder import RunFolder
 
 pytestmark = needs_gpu
-ROOT = Path(__file__).resolve().parents[2]
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 FILES = (
     "metrics.json", "per_query.parquet", "features.safetensors", "weights-last.safetensors",
@@ -111,22 +108,11 @@ def test_evaluated_anew_on_the_gpu_and_on_the_processor(
 # ------------------------------------------------------------------------------ the paper's sizes
 
 
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    """benchmarks/gpu.py"""
-    spec = importlib.util.spec_from_file_location("gpu", ROOT / "benchmarks" / "gpu.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("row", ["base", "cap", "tad", "rlq"])
-def test_a_step_of_the_papers_size(row: str, precision: str, benchmark: ModuleType) -> None:
+def test_a_step_of_the_papers_size(row: str, precision: str) -> None:
     """Computed in each arithmetic, in no more memory than the plan counted."""
-    measured = benchmark.measure(row, precision, steps=2)
+    measured = benchmark_script("gpu").measure(row, precision, steps=2)
     assert math.isfinite(measured["loss"])
     assert measured["peak_gb"] <= measured["counted_gb"]
     assert measured["peak_gb"] > measured["counted_gb"] / 4
