@@ -30,19 +30,24 @@ def parts() -> dict[str, list[RunFolder]]:
     }
     found = {
         folder: [RunFolder(run) for run in sorted((REFERENCE / folder / "runs").iterdir())]
-        for folder in ("quick", "other-processor/quick", "laptop", "earlier-start")
-    }
+        for folder in (
+            "quick", "other-processor/quick", "laptop", "other-processor/laptop", "earlier-start",
+        )
+    }  # fmt: skip
     split = {
         (profile, planned): [run for run in found[profile] if (run.path.name in main) == planned]
         for profile in ("quick", "laptop")
         for planned in (True, False)
     }
+    others = [*split["laptop", False], *found["other-processor/laptop"]]
+    gpu = [run for run in others if run.environment()["accelerator"] != "none"]
     return {
         "quick, the main job's rows, three seeds": split["quick", True],
         "quick, studies": split["quick", False],
         "quick, on another processor": found["other-processor/quick"],
         "laptop, its rows, three seeds": split["laptop", True],
-        "laptop, studies": split["laptop", False],
+        "laptop, studies": [run for run in others if run not in gpu],
+        "laptop, on a GPU, fifteen side by side": gpu,
         "the first start's base models and teacher": found["earlier-start"],
     }
 

@@ -422,6 +422,12 @@ def study(
     click.echo(asked.question)
     for line in studies.in_words(table):
         click.echo(line)
+    if len(asked.rules) > 1:
+        from rlqkit.report import selection
+
+        queries = selection.measured(asked, config)
+        for line in selection.in_words(queries, asked.variants[0].row, asked.row):
+            click.echo(line)
     click.echo(f"written: {file}")
 
 

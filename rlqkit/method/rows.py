@@ -202,6 +202,15 @@ PARTS: dict[str, Row] = {
         Row("self-taught-free", "base, self-taught, statistics free", BASE_TERMS, TEACHER_TERMS,
             (2, 1, 2, 1), begins_with="base",
             explanation="Batch statistics move as in TAD."),
+        Row("lq-then-hq", "base + LQ goes on with HQ alone", BASE_TERMS,
+            begins_with="base-lq", hold_statistics=True,
+            explanation="A schedule that begins with LQ augmentation and ends with HQ epochs."),
+        Row("lq-taught", "base + LQ goes on, self-taught", BASE_TERMS, TEACHER_TERMS,
+            (2, 1, 2, 1), begins_with="base-lq", hold_statistics=True,
+            explanation="The teacher has seen LQ images, and the target's are HQ from then on."),
+        Row("rlq-on", "RLQ goes on, self-taught", ROWS["rlq"].terms, TEACHER_TERMS,
+            (2, 1, 2, 1), begins_with="rlq", hold_statistics=True,
+            explanation="RLQ with itself for the teacher, which has seen LQ images."),
     )
 }  # fmt: skip
 """Rows that answer a single question (``runs.studies``): TAD without one of its parts, means
