@@ -55,7 +55,8 @@ def test_the_shipped_studies_name_runs_that_are_all_different() -> None:
 def test_every_study_can_be_asked_in_every_profile(profile: str) -> None:
     config = load_profile(profile)
     for study in read_studies().values():
-        assert study.runs(config) and len(study.asked(config)) >= 3
+        few = 1 if len(study.rules) > 1 else 3  # where rules are compared, rows are few
+        assert study.runs(config) and len(study.asked(config)) >= few
     half, twice = (
         study.config(config, next(v for v in study.variants if v.name == name), 1).training
         for study, name in ((find_study("lengths"), "base-half"), (find_study("own"), "twice"))
