@@ -19,7 +19,7 @@ from scripts import benchmark_script
 import rlqkit
 from rlqkit.config import load_profile
 from rlqkit.evaluation.intervals import CONDITIONS, clustered_interval, select
-from rlqkit.report import shipped, tables
+from rlqkit.report import selection, shipped, tables
 from rlqkit.report.studies import (
     as_markdown,
     study_table,
@@ -253,6 +253,16 @@ def test_the_studies_in_the_readme_are_those_of_the_committed_runs(
     shown = readme.split(f"<!-- {block}:begin -->")[1].split(f"<!-- {block}:end -->")[0]
     config = load_profile(profile, {"runtime.results": str(tmp_path)})
     assert shown.strip() == as_markdown(study_table(find_study(name), config)).strip()
+
+
+def test_what_selection_adds_is_that_of_the_committed_runs(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- laptop-selection:begin -->")[1]
+    config = load_profile("laptop", {"runtime.results": str(tmp_path)})
+    queries = selection.measured(find_study("selection"), config)
+    assert {row: len(seeds) for row, seeds in queries.items()} == {"base": 4, "rlq": 4}
+    found = selection.as_markdown(queries, "rlq", "base")
+    assert shown.split("<!-- laptop-selection:end -->")[0].strip() == found.strip()
 
 
 def test_what_validation_people_said_is_that_of_the_committed_runs(tmp_path: Path) -> None:

@@ -193,8 +193,7 @@ def machine(config: Config, began: str | None = None) -> Fabric:
 def use_same_algorithms() -> None:
     """A GPU computes the same bits every time: no fastest algorithm of the moment, no atomics.
 
-    What has no such algorithm warns and goes on; nothing in the method is of that kind. Processors
-    give the same bits without.
+    An operation that has no such algorithm warns and goes on. Processors give the same bits without.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS first computes
     torch.backends.cudnn.benchmark = False
