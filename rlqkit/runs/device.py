@@ -193,7 +193,7 @@ def machine(config: Config, began: str | None = None) -> Fabric:
 def use_same_algorithms() -> None:
     """A GPU computes the same bits every time: no fastest algorithm of the moment, no atomics.
 
-    An operation that has no such algorithm warns and goes on. Processors give the same bits without.
+    An operation without such an algorithm warns and goes on. Processors need none of this.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS first computes
     torch.backends.cudnn.benchmark = False
