@@ -43,7 +43,7 @@ ROW_STYLES = {
     "rlq": (WRONG_COLOUR, "D"), "base-lq": ("#2e8b57", "s"),
     "mean": ("#8a6d1d", "X"), "mean-taught": ("#b0348f", "*"),
     "self-taught": ("#d487bf", "<"), "lq-on": ("#7fbf8f", ">"), "base-lq-on": ("#2e8b57", "p"),
-    "base-on": (HQ_COLOUR, "p"),
+    "base-on": (HQ_COLOUR, "p"), "lq-then-hq": ("#1d5c3a", "h"),
 }  # fmt: skip
 """Row → colour (what it builds on) and marker (▲ gender, ▼ pose, ◆ both)."""
 
