@@ -103,4 +103,4 @@ def test_the_study_keeps_what_it_compares() -> None:
     for config in study.runs(profile):
         assert config.evaluation.selection == study.rules or config.row == "teacher"
         assert config.evaluation.selection_by == "rank1"
-    assert selection.measured(study, profile) is not None
+    assert set(selection.measured(study, profile)) == {"base", "rlq"}
