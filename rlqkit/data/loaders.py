@@ -191,6 +191,7 @@ def target_data(images: ImageSet, row: Row, config: Config, rank: int = 0) -> Ta
         else None,
         faulty=images.faulty,
         lq_augmentation=row.lq_augmentation,
+        lq_copy_alone=row.lq_copy_alone,
         severity=severity(config),
         mix=degradation_mix(config),
         **labels,

@@ -71,6 +71,7 @@ class TargetImages(Dataset[dict[str, Tensor]]):
         masks: ImageStore | None = None,
         faulty: ArrayLike | None = None,
         lq_augmentation: float = 0.0,
+        lq_copy_alone: bool = False,
         severity: Severity = PAPER_SEVERITY,
         mix: str | Sequence[float] = "unspecified",
         augmentation: Augmentation = PAPER_AUGMENTATION,
@@ -78,7 +79,8 @@ class TargetImages(Dataset[dict[str, Tensor]]):
         """identity, clothes, gender, pose: (n,) integer labels. masks: (H, W) of the bits SHIRT
         and TROUSERS for each image. faulty: (n,) bool; such an image gets one colour wherever
         its mask is not 0. lq_augmentation: probability that the source image is degraded first
-        (with `severity` and `mix`), so that both copies show the same damage.
+        (with `severity` and `mix`), so that both copies show the same damage, or with
+        lq_copy_alone only the recoloured one.
         Raises RlqkitError if numbers of entries differ or recolouring has no masks.
         """
         self.store, self.masks, self.size, self.policy = store, masks, size, policy
@@ -97,7 +99,8 @@ class TargetImages(Dataset[dict[str, Tensor]]):
         none_faulty = np.zeros(len(store), np.int64)
         self.faulty = none_faulty if faulty is None else _labels("faulty", faulty, store)
         check_probability("lq_augmentation", lq_augmentation)
-        self.lq_augmentation, self.severity, self.mix = lq_augmentation, severity, mix_shares(mix)
+        self.lq_augmentation, self.lq_copy_alone = lq_augmentation, lq_copy_alone
+        self.severity, self.mix = severity, mix_shares(mix)
         self.augmentation = augmentation
 
     def __len__(self) -> int:
@@ -105,11 +108,12 @@ class TargetImages(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
         index = draw.index
-        image = self._source(draw)
+        source = self._source(draw)
+        image = self.store[index] if self.lq_copy_alone else source
         views, clothes = [self._view(image, draw, AS_IT_IS)], [int(self.clothes[index])]
         if self.recolouring is not None:
             augment = _draws(self.policy, "augment", draw, RECOLOURED)
-            copy, label = self._recoloured(image, index, augment, self.recolouring)
+            copy, label = self._recoloured(source, index, augment, self.recolouring)
             views.append(self._view(copy, draw, RECOLOURED, augment))
             clothes.append(label)
         item = {name: torch.tensor(labels[index]) for name, labels in self.shared.items()}

@@ -25,6 +25,8 @@ GENDER_BRANCHES: dict[str, tuple[Branch, ...]] = {
 TEACHER_TERMS = ("distil_hq_1", "distil_lq_1", "distil_hq_2", "distil_lq_2")
 SELF_TERMS = ("self_identity_2", "self_identity_1", "self_clothes")
 TAD_TERMS = TEACHER_TERMS + SELF_TERMS
+CONSISTENCY_TERMS = ("consistency_1", "consistency_2")
+"""Of this kit's own rows: an image's LQ copy is pulled to the image itself."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Row:
         branches: 1 (vanilla CAL) or 2; the pose branch comes with the term ``pose``.
         recolour: whether each target image comes with a recoloured copy.
         lq_augmentation: chance that a target image is degraded before anything else.
+        lq_copy_alone: whether that damages the recoloured copy alone, so that a pair is HQ and LQ.
         external: whether the row trains on the external set (the teacher).
         damaged_pairs: whether one view of a TAD pair is LQ; False = both are HQ.
         mean_of: two rows whose weights are averaged (``averaging``); such a row trains nothing
@@ -48,6 +51,10 @@ class Row:
         begins_with: row whose finished run of the same seed gives the network's first weights and,
             frozen, the teacher; "" = the weights and the teacher that the configuration names.
         hold_statistics: whether batch normalisation keeps the statistics that it begins with.
+        separate_statistics: whether LQ images of a TAD step are normalised by themselves and leave
+            no trace in the statistics, which are then those of HQ images.
+        average_decay: of the exponential moving average over the steps whose weights are measured
+            and kept in the place of the last; 0 = the last.
         explanation: what the row shows, for the reader of the table.
     """
 
@@ -59,12 +66,15 @@ class Row:
     branches: int = 2
     recolour: bool = True
     lq_augmentation: float = 0.0
+    lq_copy_alone: bool = False
     external: bool = False
     damaged_pairs: bool = True
     mean_of: tuple[str, ...] = ()
     mean_seeds: tuple[int, ...] = (0, 0)
     begins_with: str = ""
     hold_statistics: bool = False
+    separate_statistics: bool = False
+    average_decay: float = 0.0
     explanation: str = ""
 
     @property
@@ -211,6 +221,26 @@ PARTS: dict[str, Row] = {
         Row("rlq-on", "RLQ goes on, self-taught", ROWS["rlq"].terms, TEACHER_TERMS,
             (2, 1, 2, 1), begins_with="rlq", hold_statistics=True,
             explanation="RLQ with itself for the teacher, which has seen LQ images."),
+        Row("lq-copies", "base, LQ copies", BASE_TERMS, lq_augmentation=1.0, lq_copy_alone=True,
+            explanation="Every recoloured copy is LQ, every image itself HQ."),
+        Row("consistent", "base, LQ copies, consistency", BASE_TERMS + CONSISTENCY_TERMS,
+            lq_augmentation=1.0, lq_copy_alone=True,
+            explanation="TAD's idea on target images: the LQ copy is pulled to its HQ image."),
+        Row("consistent-on", "base goes on, consistency", BASE_TERMS + CONSISTENCY_TERMS,
+            lq_augmentation=1.0, lq_copy_alone=True, begins_with="base", hold_statistics=True,
+            explanation="The same, from base on."),
+        Row("tad-apart", "TAD, statistics of HQ alone", BASE_TERMS, TAD_TERMS,
+            separate_statistics=True,
+            explanation="LQ images of TAD leave the batch statistics alone."),
+        Row("base-lq-average", "base + LQ, averaged over steps", BASE_TERMS, lq_augmentation=0.5,
+            average_decay=0.998,
+            explanation="A moving average over about 500 steps of base + LQ augmentation."),
+        Row("lq-on-average", "base, LQ-tuned, averaged over steps", BASE_TERMS,
+            lq_augmentation=0.5, begins_with="base", hold_statistics=True, average_decay=0.998,
+            explanation="Between base and its LQ-tuned self within one training."),
+        Row("lq-then-hq-average", "base + LQ, then HQ, averaged over steps", BASE_TERMS,
+            begins_with="base-lq", hold_statistics=True, average_decay=0.998,
+            explanation="Between base + LQ augmentation and its HQ-tuned self."),
     )
 }  # fmt: skip
 """Rows that answer a single question (``runs.studies``): TAD without one of its parts, means

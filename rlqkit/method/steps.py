@@ -6,7 +6,8 @@ A base step is a CAP step without the attribute terms. Which terms count is a li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -47,6 +48,7 @@ class Student:
         fabric: device, precision and backward pass.
         rules: switches.
         hold_statistics: whether batch statistics stay what they are while weights are trained.
+        separate_statistics: whether LQ images of a TAD step leave them alone (see ``Row``).
     """
 
     network: Network
@@ -57,6 +59,7 @@ class Student:
     fabric: Fabric
     rules: StepRules = field(default_factory=StepRules)
     hold_statistics: bool = False
+    separate_statistics: bool = False
 
     def train(self) -> None:
         """Sets network and heads to train mode, batch normalisation only where it may move."""
@@ -67,6 +70,16 @@ class Student:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
+    def views(self, hq: Tensor, lq: Tensor) -> dict[str, Tensor]:
+        """Features of a TAD step's images by branch, (2 n, D): HQ first, then LQ."""
+        if not self.separate_statistics:
+            features: dict[str, Tensor] = self.network(torch.cat([hq, lq]))
+            return features
+        f_hq = self.network(hq)
+        with _unmoved_statistics(self.network):
+            f_lq = self.network(lq)
+        return {name: torch.cat([f_hq[name], f_lq[name]]) for name in f_hq}
+
     def zero_grad(self) -> None:
         """Clears the main optimiser's gradients, as torch >= 2 does or as torch < 2 did."""
         self.optimiser.zero_grad(set_to_none=not self.rules.keep_zero_gradients)
@@ -76,6 +89,20 @@ class Student:
         self.fabric.backward(loss)
         average_gradients(self.fabric, optimiser)
         optimiser.step()
+
+
+@contextmanager
+def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
+    """Batches inside are normalised by themselves, and the running statistics don't move."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
 
 
 @dataclass(frozen=True)
@@ -154,6 +181,12 @@ def _disentangling(out: CapOutputs) -> Tensor:
     return torch.stack(parts).sum()
 
 
+def _consistency(out: CapOutputs, branch: str) -> Tensor:
+    """The recoloured copies, which are LQ, are pulled to the images that they were made from."""
+    images, copies = out.f[branch][0::2], out.f[branch][1::2]
+    return losses.feature_mse(images.detach(), copies)
+
+
 CAP_TERMS: dict[str, Callable[[CapOutputs], Tensor]] = {
     "identity_1": lambda out: losses.smoothed_cross_entropy(out.o1, out.batch["identity"]),
     "identity_2": lambda out: losses.smoothed_cross_entropy(_second(out), out.batch["identity"]),
@@ -163,6 +196,8 @@ CAP_TERMS: dict[str, Callable[[CapOutputs], Tensor]] = {
     "pose": _pose,
     **{term: partial(_gender, term=term) for term in GENDER_BRANCHES},
     "disentangling": _disentangling,
+    "consistency_1": partial(_consistency, branch="branch1"),
+    "consistency_2": partial(_consistency, branch="branch2"),
 }
 """Loss terms of a step on the target set, all with weight 1."""
 
@@ -241,7 +276,7 @@ def tad_step(
     with student.fabric.autocast():
         with torch.no_grad():
             taught = teacher(hq)
-        f = student.network(torch.cat([hq, lq]))
+        f = student.views(hq, lq)
     halves = {name: feature.split(len(hq)) for name, feature in f.items()}
     logits = {
         name: o.split(len(hq)) for name, o in _identity_and_clothes_logits(student, f).items()

@@ -16,10 +16,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from rlqkit.config import Config, Moment, TrainingConfig
@@ -122,6 +123,7 @@ class Training:
         history: one record per finished phase.
         next_phase: number of the phase to begin with; more than 0 after a restored checkpoint.
         kept: weights of the epochs that selection rules chose so far.
+        average: moving average of the network, for rows that are measured by it.
     """
 
     config: Config
@@ -136,6 +138,7 @@ class Training:
     history: list[Record] = field(default_factory=list)
     next_phase: int = 0
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
+    average: AveragedModel | None = None
 
     def __post_init__(self) -> None:
         training = self.config.training
@@ -146,6 +149,16 @@ class Training:
         self.adversarial_from = Moment.parse(training.adversarial_from, "training.adversarial_from")
         if not self.phases:
             raise RlqkitError("training.steps leaves no step to train; raise it")
+        if self.row.average_decay:
+            self.average = AveragedModel(
+                self.student.network, use_buffers=True,
+                multi_avg_fn=get_ema_multi_avg_fn(self.row.average_decay),
+            )  # fmt: skip
+
+    @property
+    def measured(self) -> Network:
+        """The network that is validated, tested and kept: the student's, or its average."""
+        return cast(Network, self.average.module) if self.average else self.student.network
 
     def run(self, progress: bool = True) -> list[Record]:
         """Trains to the end, from ``next_phase`` on.
@@ -193,6 +206,8 @@ class Training:
             share = (done + number) / self.total_steps
             rate = learning_rate(self.config.training, phase.epoch, share)
             values = self._step(phase, batch, rate, share)
+            if self.average:
+                self.average.update_parameters(self.student.network)
             images += sum(len(batch[key]) for key in ("images", "hq", "lq") if key in batch)
             for name, value in values.items():
                 taken[name].append(value)
@@ -258,12 +273,12 @@ class Training:
         due = {math.ceil(epochs * (i + 1) / count) - 1 for i in range(count)}
         if epoch not in due:
             return
-        measured = self.validate(self.student.network)
+        measured = self.validate(self.measured)
         self.history[-1] |= {name: round(value, 6) for name, value in measured.items()}
         for name in self.config.evaluation.selection:
             value = measured.get(name + SELECTED_BY[self.config.evaluation.selection_by], -math.inf)
             if value > self.kept.get(name, {}).get("value", -math.inf):
-                state = {k: v.clone() for k, v in self.student.network.state_dict().items()}
+                state = {k: v.clone() for k, v in self.measured.state_dict().items()}
                 self.kept[name] = {
                     "value": value, "epoch": epoch, "network": state,
                 }  # fmt: skip

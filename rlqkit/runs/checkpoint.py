@@ -51,6 +51,7 @@ def save(training: Training, file: Path) -> None:
             "clothes_optimiser": student.clothes_optimiser.state_dict(),
             "history": training.history,
             "kept": training.kept,
+            "average": training.average.state_dict() if training.average else {},
             "precision": student.fabric.strategy.precision.state_dict(),
             "random": random_states(),
         },
@@ -69,6 +70,8 @@ def restore(training: Training, file: Path) -> None:
     _require_same_configuration(training.config, state["config"], file)
     load_weights(student.network, state["network"], file)
     load_weights(student.heads, state["heads"], file)
+    if training.average:
+        load_weights(training.average, state["average"], file)
     student.optimiser.load_state_dict(state["optimiser"])
     student.clothes_optimiser.load_state_dict(state["clothes_optimiser"])
     training.history[:] = state["history"]

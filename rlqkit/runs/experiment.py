@@ -393,8 +393,8 @@ def _evaluate_rules(run: Run, training: Training) -> pd.DataFrame:
 
     Rules often choose the last epoch; the same weights are measured once.
     """
-    student, folder = training.student, run.folder
-    last = {name: value.clone() for name, value in student.network.state_dict().items()}
+    network, folder = training.measured, run.folder
+    last = {name: value.clone() for name, value in network.state_dict().items()}
     tables, per_query = [], []
     done: list[tuple[dict[str, torch.Tensor], Evaluation]] = []
     for rule in run.config.evaluation.selection:
@@ -402,15 +402,15 @@ def _evaluate_rules(run: Run, training: Training) -> pd.DataFrame:
         if rule != "last" and kept is None:
             continue
         state = kept["network"] if kept else last
-        student.network.load_state_dict(state)
+        network.load_state_dict(state)
         measured = next((found for other, found in done if _same_weights(state, other)), None)
         if measured is None:
-            measured = evaluate_network(student.network, run.benchmark, run.config, run.fabric)
+            measured = evaluate_network(network, run.benchmark, run.config, run.fabric)
             done.append((state, measured))
         epoch = kept["epoch"] if kept else training.phases[-1].epoch
         tables.append(measured.metrics.assign(rule=rule, epoch=epoch))
         per_query.append(measured.per_query.assign(rule=rule))
-        folder.save_network(student.network.state_dict(), rule)
+        folder.save_network(network.state_dict(), rule)
         if rule == "last":
             folder.save_features(measured.features)
     folder.save_per_query(pd.concat(per_query, ignore_index=True))

@@ -70,6 +70,7 @@ def build_student(config: Config, row: Row, target: TargetData, fabric: Fabric) 
         fabric=fabric,
         rules=step_rules(config),
         hold_statistics=row.hold_statistics,
+        separate_statistics=row.separate_statistics,
     )
 
 

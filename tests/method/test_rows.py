@@ -9,7 +9,7 @@ import torch
 
 from rlqkit.config import Config, TrainingConfig, config_hash, load_profile, with_overrides
 from rlqkit.errors import RlqkitError
-from rlqkit.method.rows import GENDER_BRANCHES, ROWS, TEACHER, VARIANTS, find_row
+from rlqkit.method.rows import GENDER_BRANCHES, ROWS, TEACHER, VARIANTS, all_rows, find_row
 from rlqkit.method.steps import CAP_TERMS, TAD_TERMS, CapOutputs
 from rlqkit.method.training import PlannedPhase, plan_phases
 from rlqkit.runs.device import use_threads
@@ -63,7 +63,7 @@ def test_every_term_is_a_function(row: Any) -> None:
 
 
 def test_no_term_is_left_unused() -> None:
-    rows = [*ROWS.values(), *VARIANTS.values()]
+    rows = all_rows().values()
     assert set().union(*(row.terms for row in rows)) == set(CAP_TERMS)
 
 
