@@ -1,13 +1,12 @@
 """Core hours behind the shipped runs, by part, as the README shows them.
 
-    python benchmarks/compute.py [--write]
+    python benchmarks/compute.py     # prints the table; pages.py puts it into the README
 
 Every training here used one thread, so its seconds are core seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from rlqkit.config import load_profile
@@ -16,8 +15,6 @@ from rlqkit.runs.plan import planned_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"
-PAGE = ROOT / "README.md"
-BEGIN, END = "<!-- compute:begin -->\n", "<!-- compute:end -->"
 
 
 def parts() -> dict[str, list[RunFolder]]:
@@ -64,14 +61,5 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put it into the README")
-    if parser.parse_args().write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(before + BEGIN + page() + END + rest.partition(END)[2], encoding="utf-8")
-    print(page(), end="")
-
-
 if __name__ == "__main__":
-    main()
+    print(page(), end="")

@@ -3,7 +3,6 @@
     python benchmarks/gpu.py                              # a table in the terminal
     python benchmarks/gpu.py --out results/gpu.json       # and its numbers in a file
     python benchmarks/gpu.py --rows base --steps 2        # less
-    python benchmarks/gpu.py --page                       # docs/gpu.md anew, from what is committed
 
 One step each of base (a CAP step without attributes), of CAP, and of TAD with two branches (tad)
 and with three (rlq), in three arithmetics, on noise of LTCC's sizes and classes at 384 x 192: what
@@ -37,8 +36,6 @@ from rlqkit.runs.plan import teacher_row
 from rlqkit.runs.space import GPU_ALLOWANCE, clothes_classes, space_of
 from rlqkit.runs.student import build_student
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "gpu.md"
 MEASURED = reference_folder("gpu") / "steps.json"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 STEPS = {"base": "cap", "cap": "cap", "tad": "tad", "rlq": "tad"}
@@ -192,20 +189,9 @@ def same_runs() -> str:
     return "\n".join(shown) + "\n"
 
 
-def blocks() -> dict[str, str]:
-    """What docs/gpu.md shows of the committed numbers, by the name of the block."""
-    lines = json.loads(MEASURED.read_text(encoding="utf-8"))["steps"]
-    return {"steps": markdown(lines), "same": same_runs()}
-
-
-def write_page() -> None:
-    """Writes the blocks into docs/gpu.md."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, block in blocks().items():
-        begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
-        before, _, rest = text.partition(begin)
-        text = before + begin + block + end + rest.partition(end)[2]
-    PAGE.write_text(text, encoding="utf-8")
+def steps() -> str:
+    """What docs/gpu.md shows of the committed speeds and memory."""
+    return markdown(json.loads(MEASURED.read_text(encoding="utf-8"))["steps"])
 
 
 def main() -> None:
@@ -216,11 +202,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--layouts", nargs="+", default=["first"], choices=["first", "last"])
     parser.add_argument("--out", type=Path, help="numbers as JSON")
-    parser.add_argument("--page", action="store_true", help="write docs/gpu.md and measure nothing")
     chosen = parser.parse_args()
-    if chosen.page:
-        write_page()
-        return
     lines = [
         measure(row, precision, chosen.steps, training__channels_last=layout == "last")
         for row in chosen.rows

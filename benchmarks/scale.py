@@ -1,7 +1,6 @@
 """What the whole run matrix costs on the published data sets: GPU hours, memory, disk, 100 users.
 
-    python benchmarks/scale.py            # print the tables of docs/scale.md
-    python benchmarks/scale.py --write    # and write them into it
+    python benchmarks/scale.py    # prints the tables; pages.py puts them into docs/scale.md
 
 Everything is arithmetic on published image counts and on the networks themselves; no image is read,
 nothing is trained and no GPU is needed. Hours are operations divided by an assumed speed.
@@ -9,11 +8,9 @@ nothing is trained and no GPU is needed. Hours are operations divided by an assu
 
 from __future__ import annotations
 
-import argparse
 import math
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from rlqkit.config import Config, load_profile
 from rlqkit.method.rows import find_row
@@ -21,8 +18,6 @@ from rlqkit.runs.costs import GPU_TERAFLOPS, Cost, Sizes, estimate, gpu_throughp
 from rlqkit.runs.plan import planned_runs
 from rlqkit.runs.space import GPU_ALLOWANCE, TYPICAL_IMAGE, Space, clothes_classes, space_of
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
-BEGIN, END = "<!-- scale:begin -->\n", "<!-- scale:end -->\n"
 DATASETS = ("ltcc", "prcc", "last", "deepchange")
 SPEEDS = (GPU_TERAFLOPS / 2, GPU_TERAFLOPS, 2 * GPU_TERAFLOPS)
 """Assumed 10^12 operations a second that a GPU sustains."""
@@ -210,17 +205,5 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="into docs/scale.md")
-    options = parser.parse_args()
-    text = page()
-    print(text)
-    if options.write:
-        whole = PAGE.read_text(encoding="utf-8")
-        before, after = whole.partition(BEGIN)[0], whole.partition(END)[2]
-        PAGE.write_text(f"{before}{BEGIN}{text}{END}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    print(page())

@@ -19,13 +19,7 @@ from scripts import benchmark_script
 import rlqkit
 from rlqkit.config import load_profile
 from rlqkit.evaluation.intervals import CONDITIONS, clustered_interval, select
-from rlqkit.report import selection, shipped, tables
-from rlqkit.report.studies import (
-    as_markdown,
-    study_table,
-    validation_as_markdown,
-    validation_table,
-)
+from rlqkit.report import selection, tables
 from rlqkit.runs.folder import RunFolder, reference_folder
 from rlqkit.runs.plan import planned_runs
 from rlqkit.runs.studies import find_study
@@ -222,89 +216,89 @@ def test_results_are_kept_but_no_weights(tmp_path: Path) -> None:
     assert check.stdout.split() == ignored
 
 
-@pytest.mark.parametrize("profile", ["quick", "laptop"])
-def test_the_figures_in_the_readme_are_those_of_the_committed_runs(profile: str) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split(f"<!-- {profile}:begin -->")[1].split(f"<!-- {profile}:end -->")[0]
-    table = (reference_folder(profile) / "tables" / "summary.md").read_text(encoding="utf-8")
-    assert shown.strip() == table.strip()
-
-
-@pytest.mark.parametrize("profile", ["quick", "laptop"])
-def test_committed_differences_are_those_of_the_committed_runs(profile: str) -> None:
-    table = pd.read_csv(reference_folder(profile) / "tables" / "differences_rank1.csv")
-    config = load_profile(profile, {"runtime.results": str(reference_folder(profile).parent)})
-    found = tables.difference_table(tables.read_results(config)).round(2)
-    pd.testing.assert_frame_equal(table, found, check_dtype=False, check_column_type=False)
+PAGES = benchmark_script("pages")
 
 
 @pytest.mark.parametrize(
-    ("profile", "name"),
-    [
-        ("quick", "mean"), ("quick", "autopsy"), ("quick", "parts"), ("quick", "lengths"),
-        ("laptop", "rows"), ("laptop", "own"), ("laptop", "mean"), ("laptop", "lengths"),
-    ],
-)  # fmt: skip
-def test_the_studies_in_the_readme_are_those_of_the_committed_runs(
-    profile: str, name: str, tmp_path: Path
+    ("page", "name"), [(page, name) for page, blocks in PAGES.BLOCKS.items() for name in blocks]
+)
+def test_a_page_shows_what_the_committed_runs_say(page: str, name: str) -> None:
+    _, shown, _ = PAGES.parted(page, name)
+    assert shown == PAGES.BLOCKS[page][name](), "run python benchmarks/pages.py"
+
+
+def test_no_table_is_typed() -> None:
+    """Whatever a page marks as computed is computed."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    marked = {
+        (str(page.relative_to(ROOT)), name)
+        for page in pages
+        for name in re.findall(r"<!-- ([\w-]+):begin -->", page.read_text(encoding="utf-8"))
+    }
+    assert marked == {(page, name) for page, blocks in PAGES.BLOCKS.items() for name in blocks}
+
+
+def test_pages_are_written_between_their_marks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    block = name if profile == "quick" else f"{profile}-{name}"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split(f"<!-- {block}:begin -->")[1].split(f"<!-- {block}:end -->")[0]
-    config = load_profile(profile, {"runtime.results": str(tmp_path)})
-    assert shown.strip() == as_markdown(study_table(find_study(name), config)).strip()
+    page = tmp_path / "page.md"
+    before, after = "before\n<!-- one:begin -->\n", "<!-- one:end -->\nafter\n"
+    page.write_text(before + "| old |\n" + after, encoding="utf-8")
+    monkeypatch.setattr(PAGES, "ROOT", tmp_path)
+    monkeypatch.setattr(PAGES, "BLOCKS", {"page.md": {"one": lambda: "| new |\n"}})
+    monkeypatch.setattr("sys.argv", ["pages.py", "--check"])
+    assert PAGES.main() == 1 and "one is not what is committed" in capsys.readouterr().out
+    assert page.read_text(encoding="utf-8") == before + "| old |\n" + after
+    monkeypatch.setattr("sys.argv", ["pages.py"])
+    assert PAGES.main() == 0
+    assert page.read_text(encoding="utf-8") == before + "| new |\n" + after
+    monkeypatch.setattr("sys.argv", ["pages.py", "--check"])
+    assert PAGES.main() == 0
+    monkeypatch.setattr(PAGES, "BLOCKS", {"page.md": {"two": lambda: ""}})
+    with pytest.raises(ValueError, match="no table between"):
+        PAGES.main()
 
 
-def test_what_selection_adds_is_that_of_the_committed_runs(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("<!-- laptop-selection:begin -->")[1]
-    config = load_profile("laptop", {"runtime.results": str(tmp_path)})
-    queries = selection.measured(find_study("selection"), config)
+@pytest.mark.parametrize("profile", ["quick", "laptop"])
+def test_committed_tables_are_those_of_the_committed_runs(profile: str) -> None:
+    folder = reference_folder(profile)
+    results = tables.read_results(load_profile(profile, {"runtime.results": str(folder.parent)}))
+    for name, found in (
+        ("differences_rank1", tables.difference_table(results).round(2)),
+        ("collapse", tables.collapse_table(results).round(4)),
+    ):
+        table = pd.read_csv(folder / "tables" / f"{name}.csv")
+        pd.testing.assert_frame_equal(table, found, check_dtype=False, check_column_type=False)
+
+
+def test_every_row_of_the_main_tables_says_how_far_lq_has_collapsed() -> None:
+    for profile in ("quick", "laptop"):
+        folder = reference_folder(profile)
+        results = tables.read_results(
+            load_profile(profile, {"runtime.results": str(folder.parent)})
+        )
+        rows = {run.row for run, _ in results.runs} - {"teacher"}
+        assert set(tables.collapse_table(results)["row"]) == rows
+
+
+def test_selection_is_compared_over_four_seeds() -> None:
+    queries = selection.measured(find_study("selection"), PAGES.shipped_only("laptop"))
     assert {row: len(seeds) for row, seeds in queries.items()} == {"base": 4, "rlq": 4}
-    found = selection.as_markdown(queries, "rlq", "base")
-    assert shown.split("<!-- laptop-selection:end -->")[0].strip() == found.strip()
 
 
-def test_what_validation_people_said_is_that_of_the_committed_runs(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "own_row.md").read_text(encoding="utf-8")
-    shown = page.split("<!-- own-validation:begin -->")[1].split("<!-- own-validation:end -->")[0]
-    config = load_profile("laptop", {"runtime.results": str(tmp_path)})
-    found = validation_as_markdown(validation_table(find_study("own"), config))
-    assert shown.strip() == found.strip()
-
-
-def test_the_other_processor_in_the_readme_is_that_of_the_committed_runs() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("<!-- processor:begin -->")[1].split("<!-- processor:end -->")[0]
+def test_the_other_processor_differs_in_its_arithmetic() -> None:
     other = reference_folder("other-processor")
-    config = load_profile("quick", {"runtime.results": str(other)})
-    table = shipped.compare(tables.read_results(config), shipped.shipped_results(config))
-    assert shown.strip() == shipped.as_markdown(table).strip()
     processors = [
         {RunFolder(run).environment()["precision"] for run in (folder / "runs").iterdir()}
         for folder in (other / "quick", reference_folder("quick"))
     ]
     assert processors == [{"bf16-mixed"}, {"32-true"}]
     # what the autopsy's finding is held against: its own RLQ, with a teacher of one epoch
+    config = load_profile("quick", {"runtime.results": str(other)})
     clean = find_study("autopsy").config(config, None, 1)
     pair = [run.per_query() for run in (RunFolder.of(clean), RunFolder.shipped(clean))]
     found = clustered_interval(*(select(table, CONDITIONS["HQ"]) for table in pair))
-    assert f"({found.in_points(signed=True)} on HQ" in readme
-
-
-def test_the_page_about_gpus_is_that_of_the_committed_numbers() -> None:
-    gpu = benchmark_script("gpu")
-    page = gpu.PAGE.read_text(encoding="utf-8")
-    for name, block in gpu.blocks().items():
-        shown = page.split(f"<!-- {name}:begin -->\n")[1].split(f"<!-- {name}:end -->")[0]
-        assert shown == block, "run python benchmarks/gpu.py --page"
-
-
-def test_the_compute_in_the_readme_is_that_of_the_committed_runs() -> None:
-    compute = benchmark_script("compute")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.partition(compute.BEGIN)[2].partition(compute.END)[0]
-    assert shown == compute.page(), "run python benchmarks/compute.py --write"
+    assert f"({found.in_points(signed=True)} on HQ" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_committed_calibration_is_that_of_the_committed_runs() -> None:

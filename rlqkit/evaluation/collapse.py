@@ -17,7 +17,7 @@ Positions on maps are in :mod:`rlqkit.evaluation.maps`: pictures to look at, not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +33,10 @@ from rlqkit.evaluation.metrics import Labels, as_labels, unit_features
 CHUNK = 256
 #: Cosines that agree to so many decimals are ties; float32 can't tell them apart.
 DECIMALS = 6
+#: Neighbours of an LQ image that identity purity looks at.
+NEIGHBOURS = 5
+#: Measures that ask each image by itself, no pairs of people: what a run keeps (``to_json``).
+SINGLE = ("lq_given_stranger", "identity_purity", "same_image_cosine", "beside_strangers_lq")
 Matrix = NDArray[np.floating[Any]]
 Parts = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -117,12 +121,53 @@ class PersonSums:
         values = np.full(len(times), np.nan)
         return np.divide(above, below, out=values, where=below > 0)
 
+    def to_json(self) -> dict[str, Any]:
+        """The sums as plain values, to six decimals: ``from_json`` takes them."""
+        parts = {
+            name: [np.round(side, 6).tolist() for side in both] for name, both in self.parts.items()
+        }
+        return {"identity": self.identity.tolist(), "images": self.images, "parts": parts}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PersonSums:
+        """Sums that ``to_json`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are something else.
+        """
+        parts = {
+            name: (np.array(above, np.float64), np.array(below, np.float64))
+            for name, (above, below) in values["parts"].items()
+        }
+        return cls(np.array(values["identity"], np.int64), int(values["images"]), parts)
+
+
+def added_up(seeds: Sequence[PersonSums]) -> PersonSums:
+    """The sums of several seeds' networks on the same people, added up.
+
+    Raises:
+        RlqkitError: other people, or other images.
+    """
+    first = seeds[0]
+    for other in seeds[1:]:
+        if other.images != first.images or not np.array_equal(other.identity, first.identity):
+            raise RlqkitError("seeds were measured on different people; compare the same images")
+    parts = {
+        name: (
+            np.sum([sums.parts[name][0] for sums in seeds], axis=0),
+            np.sum([sums.parts[name][1] for sums in seeds], axis=0),
+        )
+        for name in first.parts
+    }
+    return PersonSums(first.identity, first.images, parts)
+
 
 def person_sums(
     hq: NDArray[Any] | torch.Tensor,
     lq: NDArray[Any] | torch.Tensor,
     labels: Any,
-    neighbours: int = 5,
+    neighbours: int = NEIGHBOURS,
+    pairs: bool = True,
 ) -> PersonSums:
     """Every measure of one model on one kind of damage, person by person.
 
@@ -135,6 +180,7 @@ def person_sums(
             measures say where damage does nothing.
         labels: labels of the n images, in any form ``evaluate_distances`` takes.
         neighbours: neighbours per LQ image for identity purity; P(LQ | stranger) looks at one.
+        pairs: whether measures of pairs of people are taken too, or those of ``SINGLE`` alone.
 
     Raises:
         RlqkitError: shapes that differ, features that aren't finite or not normalised, fewer than
@@ -148,10 +194,6 @@ def person_sums(
     def summed(values: NDArray[Any]) -> NDArray[np.float64]:
         return np.bincount(code, weights=values, minlength=people).astype(np.float64)
 
-    pairs = np.outer(count, count).astype(np.float64)
-    np.fill_diagonal(pairs, 0)
-    gap = _cosine_sums(lq_features, code, people) - _cosine_sums(hq_features, code, people)
-    np.fill_diagonal(gap, 0)
     stranger = scores["nearest_lq_wrong"] + scores["nearest_hq_wrong"]
     images = count.astype(np.float64)
     cosine = np.einsum("nd,nd->n", hq_features, lq_features)
@@ -159,10 +201,15 @@ def person_sums(
         "lq_given_stranger": (summed(scores["nearest_lq_wrong"]), summed(stranger)),
         "identity_purity": (summed(scores["identity_purity"]), images),
         "same_image_cosine": (summed(cosine), images),
-        "between_gap": (gap, pairs),
-        "lq_nearer": (_lq_nearer(hq_features, lq_features, code, people), pairs),
         "beside_strangers_lq": (summed(scores["nearest_lq_wrong"]), images),
     }
+    if pairs:
+        both = np.outer(count, count).astype(np.float64)
+        np.fill_diagonal(both, 0)
+        gap = _cosine_sums(lq_features, code, people) - _cosine_sums(hq_features, code, people)
+        np.fill_diagonal(gap, 0)
+        parts["between_gap"] = gap, both
+        parts["lq_nearer"] = _lq_nearer(hq_features, lq_features, code, people), both
     return PersonSums(identity, len(hq_features), parts)
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rlqkit.config import Config
 from rlqkit.data.imageset import Benchmark, ImageSet, RetrievalTest
 from rlqkit.data.loaders import evaluation_images
-from rlqkit.evaluation.collapse import person_sums
+from rlqkit.evaluation.collapse import NEIGHBOURS, PersonSums, person_sums
 from rlqkit.evaluation.descriptors import extract_descriptors
 from rlqkit.evaluation.metrics import Labels, Retrieval, evaluate_features, single_shot_galleries
 from rlqkit.method.degradations import KINDS
@@ -245,9 +245,31 @@ def _figures_of(
     labels = Labels(*benchmark[both].metric_arrays())
     if MIXED in qualities and len(np.unique(labels.camera)) > 1:
         hq, lq = (_features_of(features, both, quality) for quality in (HQ, MIXED))
-        share = person_sums(hq, lq, labels, neighbours=1).value("lq_given_stranger")
+        sums = person_sums(hq, lq, labels, neighbours=1, pairs=False)
+        share = sums.value("lq_given_stranger")
         figures |= {"lq_given_stranger": share} if math.isfinite(share) else {}
     return figures
+
+
+def headline_collapse(features: Features, benchmark: Benchmark) -> PersonSums | None:
+    """Person by person, how far LQ versions of the headline's queries have collapsed.
+
+    Args:
+        features: of the queries, HQ and mixed LQ.
+        benchmark: whose headline.
+
+    Returns:
+        The measures of ``collapse.SINGLE``; None where they can't be asked: fewer than two people,
+        or an image with too few images from other cameras.
+    """
+    split = headline(benchmark).query
+    labels = Labels(*benchmark[split].metric_arrays())
+    cameras = np.unique(labels.camera, return_counts=True)[1]
+    others = 2 * (len(labels.camera) - cameras.max())
+    if others < NEIGHBOURS or len(np.unique(labels.identity)) < 2:
+        return None
+    hq, lq = (_features_of(features, split, quality) for quality in (HQ, MIXED))
+    return person_sums(hq, lq, labels, pairs=False)
 
 
 def _whole_galleries(

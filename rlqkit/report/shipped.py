@@ -186,6 +186,8 @@ def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[s
 
 SMALL = ("config.json", "environment.json", "history.json", "metrics.json", "per_query.parquet")
 """What is shipped of every run; checkpoints never are."""
+COLLAPSE = "collapse.json"
+"""Shipped where a run has it: headlines that can't be asked have none."""
 WITH_WEIGHTS = ("teacher", "base", "tad", "rlq", "base-lq")
 """Rows whose weights are shipped as well, in 16 bits: what the notebooks take apart."""
 QUERIES: Keys = (("query", HQ), ("query", MIXED))
@@ -227,6 +229,8 @@ def _ship_run(row: str, folder: RunFolder, target: Path) -> Path:
     copy.path.mkdir(parents=True)
     for name in SMALL:
         shutil.copyfile(folder.path / name, copy.path / name)
+    if (folder.path / COLLAPSE).is_file():
+        shutil.copyfile(folder.path / COLLAPSE, copy.path / COLLAPSE)
     if row in WITH_WEIGHTS:
         rule = folder.config().teacher.selection if row == "teacher" else "last"
         state = load_file(folder.path / f"weights-{rule}.safetensors")

@@ -6,7 +6,8 @@ other images than the paper's, in whatever. See :func:`no_result_reasons`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,13 @@ import pandas as pd
 from rlqkit.config import Config, dataset_settings, load_profile
 from rlqkit.data.published.figures import published_images
 from rlqkit.errors import RlqkitError, one_line
+from rlqkit.evaluation.collapse import (
+    MEASURES,
+    SINGLE,
+    PersonSums,
+    added_up,
+    collapse_intervals,
+)
 from rlqkit.evaluation.intervals import (
     CONDITIONS,
     Condition,
@@ -36,6 +44,7 @@ from rlqkit.runs.plan import planned_runs
 ROW_ORDER = list(all_rows())
 REFERENCES = ("base", "base-lq")
 """Rows that the others are measured against: what CAP and TAD add to, and what TAD has to beat."""
+ENDS = ("estimate", "low", "high")
 SD = " ± sd"
 """Ends the title of a column that holds the spread over single-shot galleries."""
 
@@ -270,6 +279,56 @@ def difference_table(results: Results, measure: str = "rank1", rule: str = "last
     return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
 
 
+def collapse_table(results: Results, measures: Iterable[str] = SINGLE) -> pd.DataFrame:
+    """How far LQ queries of the headline have collapsed: every row, over all its seeds.
+
+    Runs of older kits, which kept no measures of collapse, are left out.
+
+    Returns:
+        Columns row, measure, estimate, low, high (shares and cosines as they are; 95 % over
+        people, who are the same for every seed), people, images, seeds, least, most (of a seed).
+        NaN where nothing counts, as strangers where every neighbour is right; no line where no run
+        has the measures.
+    """
+    runs: dict[str, list[PersonSums]] = {}
+    for config, folder in results.runs:
+        if (folder.path / "collapse.json").is_file() and not find_row(config.row).external:
+            runs.setdefault(config.row, []).append(folder.collapse())
+    if not runs:
+        return pd.DataFrame()
+    models = {row: added_up(seeds) for row, seeds in runs.items()}
+    found = collapse_intervals(models, tuple(measures)).rename(columns={"model": "row"})
+    of_seeds = [
+        [sums.value(line.measure) for sums in runs[line.row]] for line in found.itertuples()
+    ]
+    found["seeds"] = [len(values) for values in of_seeds]
+    known = [[value for value in values if math.isfinite(value)] for values in of_seeds]
+    found["least"] = [min(values, default=math.nan) for values in known]
+    found["most"] = [max(values, default=math.nan) for values in known]
+    return found
+
+
+def collapse_as_markdown(table: pd.DataFrame) -> str:
+    """The table for a page: a line a row, a column a measure; in brackets 95 % over people."""
+    measures = list(dict.fromkeys(table["measure"]))
+    titles = [MEASURES[measure].title.replace("|", "\\|") for measure in measures]
+    lines = [f"| row | {' | '.join(titles)} | seeds |", "|---" + "|---:" * (len(titles) + 1) + "|"]
+    for row, mine in table.groupby("row", sort=False):
+        cells = [_with_interval(line) for line in mine.to_dict("records")]
+        seeds = mine["seeds"].iloc[0]
+        lines.append(f"| {find_row(str(row)).title} | {' | '.join(cells)} | {seeds} |")
+    return "\n".join(lines) + "\n"
+
+
+def _with_interval(line: Mapping[Any, Any]) -> str:
+    """A measure of collapse in whole percent, or as the cosine that it is; – where none counts."""
+    if math.isnan(line["estimate"]):
+        return "–"
+    if MEASURES[line["measure"]].percent:
+        return "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * line[end] for end in ENDS))
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*(line[end] for end in ENDS))
+
+
 def _mean_difference(
     mine: pd.DataFrame, other: pd.DataFrame, condition: Condition, measure: str, rule: str
 ) -> float:
@@ -311,6 +370,11 @@ def write_tables(config: Config, results: Results | None = None) -> list[Path]:
     if len(differences):
         file = target / "differences_rank1.csv"
         _marked(differences.round(2), reasons).to_csv(file, index=False)
+        written.append(file)
+    collapsed = collapse_table(results)
+    if len(collapsed):
+        file = target / "collapse.csv"
+        _marked(collapsed.round(4), reasons).to_csv(file, index=False)
         written.append(file)
     return written
 

@@ -61,7 +61,7 @@ def history_of(paid: Sequence[RunFolder], measured: dict[str, float]) -> list[di
     """
     costs = [cost_of(folder.history()) for folder in paid]
     record = {
-        "epoch": max(cost["epochs"] for cost in costs) - 1,
+        "epoch": sum(cost["epochs"] for cost in costs) - 1,
         "phase": "mean",
         "steps": sum(cost["steps"] for cost in costs),
         "images": sum(cost["images"] for cost in costs),

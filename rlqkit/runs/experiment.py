@@ -32,9 +32,11 @@ from rlqkit.evaluation.protocol import (
     HQ,
     Described,
     Evaluation,
+    Features,
     describe_images,
     evaluate_network,
     headline,
+    headline_collapse,
     metric_records,
     selection_figures,
     selection_test,
@@ -202,7 +204,7 @@ def _average(run: Run, progress: bool, say: Say) -> None:
     run.folder.save_json("history.json", history_of([*paid.values()], _validate(mean, run)))
     measured = evaluate_network(mean, run.benchmark, run.config, run.fabric)
     run.folder.save_network(mean.state_dict(), "last")
-    run.folder.save_features(measured.features)
+    _save_features(run, measured.features)
     run.folder.save_per_query(measured.per_query.assign(rule="last"))
     epoch = int(run.folder.history()["epoch"].iloc[-1])
     _finish(run, measured.metrics.assign(rule="last", epoch=epoch), started)
@@ -347,7 +349,7 @@ def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
         epoch = folder.provenance()["claimed"]["epoch"]
         metrics = measured.metrics.assign(rule=rule, epoch=epoch)
         folder.save_per_query(measured.per_query.assign(rule=rule))
-        folder.save_features(measured.features)
+        _save_features(run, measured.features)
         folder.save_json("metrics.json", metric_records(metrics))
     return measured
 
@@ -412,9 +414,17 @@ def _evaluate_rules(run: Run, training: Training) -> pd.DataFrame:
         per_query.append(measured.per_query.assign(rule=rule))
         folder.save_network(network.state_dict(), rule)
         if rule == "last":
-            folder.save_features(measured.features)
+            _save_features(run, measured.features)
     folder.save_per_query(pd.concat(per_query, ignore_index=True))
     return pd.concat(tables, ignore_index=True)
+
+
+def _save_features(run: Run, features: Features) -> None:
+    """Descriptors, and what tables need of them as they are kept, which takes less room."""
+    run.folder.save_features(features)
+    sums = headline_collapse(run.folder.features(), run.benchmark)
+    if sums is not None:
+        run.folder.save_collapse(sums)
 
 
 def _same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -6,6 +6,7 @@
         history.json        one record per phase: losses, learning rate, seconds, validation
         metrics.json        every selection rule x protocol x image quality
         per_query.parquet   average precision and first hit of every query
+        collapse.json       person by person, whom LQ images of the last epoch lie next to
         poses.safetensors   rows with pose: the pose clusters of the training images
         features.safetensors, weights-<rule>.safetensors, checkpoint.pt    (not committed)
 
@@ -54,6 +55,7 @@ from rlqkit.config import (
     to_dict,
 )
 from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.collapse import PersonSums
 from rlqkit.evaluation.protocol import headline_name
 from rlqkit.files import atomically, write_json
 from rlqkit.method.attributes import PoseClusters
@@ -336,6 +338,24 @@ class RunFolder:
         """Writes descriptors in 16 bits."""
         arrays = {f"{role}/{q}": v.astype(np.float16) for (role, q), v in features.items()}
         self._atomically("features.safetensors", lambda file: save_arrays(arrays, file))
+
+    def save_collapse(self, sums: PersonSums) -> None:
+        """Writes the measures of collapse, person by person."""
+        self.save_json("collapse.json", sums.to_json())
+
+    def collapse(self) -> PersonSums:
+        """The measures of collapse on the headline's queries, person by person.
+
+        Raises:
+            RlqkitError: the file is missing, as in runs of older kits, or holds something else.
+        """
+        try:
+            return PersonSums.from_json(self._json("collapse.json"))
+        except (KeyError, TypeError, ValueError):
+            raise RlqkitError(
+                f"{self.path / 'collapse.json'} holds no measures of this kit; delete it, and "
+                "tables of collapse leave the run out"
+            ) from None
 
     def save_per_query(self, table: pd.DataFrame) -> None:
         """Writes the per-query table."""

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.collapse import (
     MEASURES,
+    SINGLE,
+    PersonSums,
+    added_up,
     between_identity_cosine,
     effective_rank,
     lq_neighbours,
@@ -205,3 +208,30 @@ def test_errors(labels: Labels) -> None:
     assert "camera 4: its images have 0 neighbours" in message(hq, hq, one_camera)
     assert "48 neighbours" in message(hq, hq, labels, neighbours=49)
     assert measure_collapse(hq, hq, labels, neighbours=48).neighbours == 48
+
+
+def test_sums_survive_json(labels: Labels) -> None:
+    hq = people_on_axes(labels)
+    rng = np.random.default_rng(0)
+    sums = person_sums(hq, unit(rng.normal(size=hq.shape)), labels, pairs=False)
+    again = PersonSums.from_json(json.loads(json.dumps(sums.to_json())))
+    assert again.images == sums.images and (again.identity == sums.identity).all()
+    for measure in SINGLE:
+        assert again.value(measure) == pytest.approx(sums.value(measure), abs=1e-5)
+    with pytest.raises(KeyError):
+        PersonSums.from_json({"identity": [1]})
+
+
+def test_sums_of_seeds_are_added_up(labels: Labels) -> None:
+    """A share over seeds counts every seed's images, a mean of means where all have as many."""
+    hq = people_on_axes(labels)
+    rng = np.random.default_rng(0)
+    seeds = [person_sums(hq, unit(rng.normal(size=hq.shape)), labels) for _ in range(3)]
+    both = added_up(seeds)
+    purity = [sums.value("identity_purity") for sums in seeds]
+    assert both.value("identity_purity") == pytest.approx(np.mean(purity))
+    above, below = np.sum([s.parts["lq_given_stranger"] for s in seeds], axis=(0, 2))
+    assert both.value("lq_given_stranger") == pytest.approx(above / below)
+    few = person_sums(hq[:-1], hq[:-1], Labels(*(column[:-1] for column in labels)))
+    with pytest.raises(RlqkitError, match="different people"):
+        added_up([seeds[0], few])

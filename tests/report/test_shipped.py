@@ -147,9 +147,10 @@ def test_shipping_copies_what_readers_need(config: Config, tmp_path: Path) -> No
     base, own = (run_of(config, "base", "mine"), RunFolder(target / "runs"))
     copy = RunFolder(own.path / base.path.name)
     files = {file.name for file in copy.path.iterdir()}
-    assert files == {*shipped.SMALL, "weights-last.safetensors", "features.safetensors"}
+    heavy = {"weights-last.safetensors", "features.safetensors"}
+    assert files == {*shipped.SMALL, shipped.COLLAPSE, *heavy}
     cal = own.path / run_of(config, "cal", "mine").path.name
-    assert {file.name for file in cal.iterdir()} == set(shipped.SMALL)
+    assert {file.name for file in cal.iterdir()} == {*shipped.SMALL, shipped.COLLAPSE}
     assert set(copy.features()) == set(shipped.SHIPPED_FEATURES["base"])
     weights, half = (load_network(folder).state_dict() for folder in (base, copy))
     assert all(half[k].dtype == v.dtype for k, v in weights.items())

@@ -12,7 +12,7 @@ from command_line import rlqkit, smoke_options
 from rlqkit.config import load_profile, with_overrides
 from rlqkit.method.averaging import mean_weights
 from rlqkit.runs.experiment import load_network
-from rlqkit.runs.folder import RunFolder, run_id
+from rlqkit.runs.folder import RunFolder, cost_of, run_id
 
 SHORT = {"training__steps": 4, "averaging__batches": 2}
 
@@ -45,6 +45,8 @@ def test_its_cost_is_that_of_both_parents(trained: Path) -> None:
     assert list(mean["phase"]) == ["mean"]
     assert mean["steps"].iloc[0] == sum(parent["steps"].iloc[-1] for parent in parents)
     assert mean["images"].iloc[0] == sum(parent["images"].sum() for parent in parents)
+    costs = [cost_of(history) for history in (mean, *parents)]
+    assert costs[0]["epochs"] == costs[1]["epochs"] + costs[2]["epochs"]
 
 
 def test_it_enters_the_tables(trained: Path, tiny_wardrobe: Path) -> None:

@@ -12,6 +12,9 @@ import pytest
 from rlqkit.config import Config, load_profile, to_dict, with_overrides
 from rlqkit.data.loaders import load_benchmark, pose_clusters
 from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.collapse import SINGLE, person_sums
+from rlqkit.evaluation.metrics import Labels
+from rlqkit.evaluation.protocol import HQ, MIXED, headline
 from rlqkit.files import write_json
 from rlqkit.method.attributes import nearest_clusters
 from rlqkit.report import tables
@@ -48,7 +51,7 @@ def test_a_run_folder_holds_what_it_says(config: Config) -> None:
     assert names == {
         "config.json", "environment.json", "history.json", "metrics.json", "per_query.parquet",
         "features.safetensors", "weights-last.safetensors", "weights-best_validation.safetensors",
-        "checkpoint.pt",
+        "checkpoint.pt", "collapse.json",
     }  # fmt: skip
     theirs, ours = to_dict(folder.config()), to_dict(with_overrides(config, {"row": "base"}))
     assert theirs.pop("runtime") | {"results": ""} == ours.pop("runtime") | {"results": ""}
@@ -235,6 +238,47 @@ def test_written_tables_say_the_same(config: Config) -> None:
     assert f"| base | {table.loc['base', 'HQ']:.1f} |" in lines[3]
 
 
+def test_collapse_is_told_over_the_seeds_of_a_row(config: Config) -> None:
+    """What a run keeps says what its features say; seeds are added up, people drawn."""
+    folders = [folder_of(config, "base", seed) for seed in (1, 2)]
+    split = headline(load_benchmark(config)).query
+    query = load_benchmark(config)[split]
+    values = []
+    for folder in folders:
+        features = folder.features()
+        whole = person_sums(
+            features[split, HQ], features[split, MIXED], Labels(*query.metric_arrays())
+        )
+        kept = folder.collapse()
+        assert set(kept.parts) == set(SINGLE)
+        for measure in SINGLE:
+            assert kept.value(measure) == pytest.approx(whole.value(measure), abs=1e-6, nan_ok=True)
+        values.append(kept.value("identity_purity"))
+    table = tables.collapse_table(tables.read_results(config))
+    line = table[(table["row"] == "base") & (table["measure"] == "identity_purity")].iloc[0]
+    assert line["estimate"] == pytest.approx(sum(values) / 2)
+    assert (line["least"], line["most"], line["seeds"]) == (min(values), max(values), 2)
+    assert line["low"] <= line["estimate"] <= line["high"]
+    page = tables.collapse_as_markdown(table).splitlines()
+    assert page[0].startswith("| row | P(LQ \\| stranger) | identity purity |")
+    (base,) = (shown for shown in page if shown.startswith("| base |"))
+    assert f"| {100 * line['estimate']:.0f} [" in base
+    nothing = table.assign(estimate=float("nan"), low=float("nan"), high=float("nan"))
+    assert "| base | – | – | – | – | 2 |" in tables.collapse_as_markdown(nothing)
+
+
+def test_runs_without_measures_of_collapse_are_left_out(config: Config, tmp_path: Path) -> None:
+    shutil.copytree(profile_folder(config), tmp_path / "smoke")
+    older = with_overrides(config, {"runtime.results": str(tmp_path)})
+    for file in tmp_path.rglob("collapse.json"):
+        file.unlink()
+    assert tables.collapse_table(tables.read_results(older)).empty
+    run = folder_of(older, "base")
+    write_json(run.path / "collapse.json", {"identity": [1, 2]})
+    with pytest.raises(RlqkitError, match=r"collapse\.json holds no measures"):
+        tables.collapse_table(tables.read_results(older))
+
+
 def test_each_file_of_a_run_is_read_once_for_all_tables(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,7 +296,9 @@ def test_each_file_of_a_run_is_read_once_for_all_tables(
     monkeypatch.setattr(RunFolder, "_json", noted_json)
     monkeypatch.setattr(RunFolder, "per_query", noted_table)
     tables.write_tables(config)
-    assert len(read) == len(set(read)) == 4 * 5  # config, history, metrics, environment, queries
+    assert (
+        len(read) == len(set(read)) == 4 * 6
+    )  # config, history, metrics, environment, queries, collapse
 
 
 def test_a_run_of_another_version_is_left_out_with_a_line(
