@@ -52,9 +52,9 @@ def study(profile: str, name: str) -> str:
     return studies.as_markdown(table)
 
 
-def own_validation() -> str:
-    """What validation people said of the kit's own rows."""
-    table = studies.validation_table(find_study("own"), shipped_only("laptop"))
+def validation(name: str) -> str:
+    """What validation people said of a study's rows on laptop."""
+    table = studies.validation_table(find_study(name), shipped_only("laptop"))
     return studies.validation_as_markdown(table)
 
 
@@ -87,7 +87,11 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "laptop-selection": selection_rules,
         "compute": compute.page,
     },
-    "docs/own_row.md": {"own-validation": own_validation},
+    "docs/own_row.md": {
+        "own-validation": partial(validation, "own"),
+        "candidates-validation": partial(validation, "candidates"),
+        "candidates": partial(study, "laptop", "candidates"),
+    },
     "docs/scale.md": {"scale": scale.page},
     "docs/gpu.md": {"steps": gpu.steps, "same": gpu.same_runs},
 }

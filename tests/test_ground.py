@@ -227,6 +227,22 @@ def test_a_page_shows_what_the_committed_runs_say(page: str, name: str) -> None:
     assert shown == PAGES.BLOCKS[page][name](), "run python benchmarks/pages.py"
 
 
+def test_tables_of_pages_are_tables() -> None:
+    """A bar that isn't escaped parts a cell, and a header of other length makes no table at all."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("data/*/README.md")]
+    for page in pages:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            if re.fullmatch(r"\|[\s:|]*-[\s:|-]*\|", line):
+                table = [lines[number - 1]]
+                for row in lines[number:]:
+                    if not row.startswith("|"):
+                        break
+                    table.append(row)
+                cells = {len(re.sub(r"\\\|", "", row).strip("|").split("|")) for row in table}
+                assert len(cells) == 1, f"{page.name}:{number + 1}"
+
+
 def test_no_table_is_typed() -> None:
     """Whatever a page marks as computed is computed."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rlqkit.config import Config
-from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.intervals import CONDITIONS, crossed_interval, select
 from rlqkit.method.rows import find_row
 from rlqkit.report.studies import runs_of
@@ -37,6 +36,12 @@ def measured(study: Study, profile: Config) -> Queries:
     return found
 
 
+def kept_rules(tables: Iterable[pd.DataFrame]) -> list[str]:
+    """The rules that every one of some runs has kept queries of."""
+    kept = [set(table["rule"]) for table in tables]
+    return [rule for rule in RULES if all(rule in rules for rules in kept)]
+
+
 def rules_table(queries: Mapping[str, Mapping[int, pd.DataFrame]]) -> pd.DataFrame:
     """Rank-1 of every rule, and what it adds to the last epoch's, query by query.
 
@@ -50,12 +55,9 @@ def rules_table(queries: Mapping[str, Mapping[int, pd.DataFrame]]) -> pd.DataFra
     """
     lines: list[dict[str, Any]] = []
     for row, of_seed in queries.items():
-        for rule in RULES:
+        for rule in kept_rules(of_seed.values()):
             for name in SHOWN:
-                try:
-                    mine = [select(table, CONDITIONS[name], rule) for table in of_seed.values()]
-                except RlqkitError:  # a run that didn't keep this rule
-                    continue
+                mine = [select(table, CONDITIONS[name], rule) for table in of_seed.values()]
                 last = [select(table, CONDITIONS[name]) for table in of_seed.values()]
                 value, (added, _) = crossed_interval(mine)[0], crossed_interval(mine, last)
                 lines.append(
@@ -78,14 +80,12 @@ def claim_by_rule(
     lines = []
     pair = queries.get(row, {}), queries.get(other, {})
     seeds = sorted(pair[0].keys() & pair[1].keys())
-    for rule in RULES if seeds else ():
+    both = [side[seed] for side in pair for seed in seeds]
+    for rule in kept_rules(both) if seeds else ():
         for name in SHOWN:
-            try:
-                mine, others = (
-                    [select(side[seed], CONDITIONS[name], rule) for seed in seeds] for side in pair
-                )
-            except RlqkitError:
-                continue
+            mine, others = (
+                [select(side[seed], CONDITIONS[name], rule) for seed in seeds] for side in pair
+            )
             found = crossed_interval(mine, others)[0]
             lines.append(
                 {"rule": rule, "condition": name, "seeds": len(seeds)}

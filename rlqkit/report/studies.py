@@ -120,7 +120,8 @@ def validation_table(study: Study, profile: Config) -> pd.DataFrame:
 
 def validation_as_markdown(table: pd.DataFrame) -> str:
     """The table for a page or the screen."""
-    lines = [f"| row | {' | '.join(MEASURED)} | seeds |", "|---" + "|---:" * 4 + "|"]
+    titles = [name.replace("|", "\\|") for name in MEASURED]  # a bar would part the cell
+    lines = [f"| row | {' | '.join(titles)} | seeds |", "|---" + "|---:" * 4 + "|"]
     for line in table.to_dict("records"):
         figures = " | ".join(f"{line[name]:.1f}" for name in MEASURED)
         lines.append(f"| {line['title']} | {figures} | {line['seeds']} |")
