@@ -232,6 +232,8 @@ PARTS: dict[str, Row] = {
         Row("tad-apart", "TAD, statistics of HQ alone", BASE_TERMS, TAD_TERMS,
             separate_statistics=True,
             explanation="LQ images of TAD leave the batch statistics alone."),
+        Row("base-average", "base, averaged over steps", BASE_TERMS, average_decay=0.998,
+            explanation="What the average alone brings, without any LQ image."),
         Row("base-lq-average", "base + LQ, averaged over steps", BASE_TERMS, lq_augmentation=0.5,
             average_decay=0.998,
             explanation="A moving average over about 500 steps of base + LQ augmentation."),
