@@ -37,8 +37,7 @@ from rlqkit.evaluation.severity import turn_dials
 from rlqkit.method.degradations import KINDS
 from rlqkit.method.rows import TEACHER
 from rlqkit.progress import Say, bar
-from rlqkit.runs.device import machine
-from rlqkit.runs.experiment import load_network
+from rlqkit.runs.experiment import load_network, machine_of
 from rlqkit.runs.folder import RunFolder
 
 BAND = (0.25, 0.50)
@@ -104,7 +103,7 @@ def severity_curves(
     tables = []
     for name, folder in bar(chosen.items(), desc="severity curves", disable=not progress):
         config = folder.config()
-        fabric = machine(config)
+        fabric = machine_of(folder)
         network: Any = fabric.to_device(load_network(folder))
         networks = {name: (folder.features(), network)}
         benchmark = load_benchmark(config)
@@ -135,8 +134,9 @@ def base_runs_by_size(config: Config, say: Say = print) -> list[RunFolder]:
         except RlqkitError as error:
             say(f"left out: {one_line(error)}")
             continue
-        same = other.data.dataset == config.data.dataset and other.profile != "smoke"
-        if same and _has_weights_and_features(folder):
+        mine, theirs = config.data, other.data
+        same = (theirs.dataset, theirs.test) == (mine.dataset, mine.test)
+        if same and other.profile != "smoke" and _has_weights_and_features(folder):
             found.setdefault((other.data.height, other.data.width), folder)
     return list(found.values())
 
@@ -278,14 +278,14 @@ def _runs_of(row: str, folders: Sequence[RunFolder]) -> list[RunFolder]:
 
 
 def _require_one_setting(folders: list[RunFolder]) -> None:
-    """Seeds may be averaged only over runs of one data set and input size."""
+    """Seeds may be averaged only over runs of one data set, its test people, and input size."""
     settings = {
-        (c.data.dataset, c.data.height, c.data.width): f.path.name
+        (c.data.dataset, c.data.test, c.data.height, c.data.width): f.path.name
         for f in folders
         for c in [f.config()]
     }
     if len(settings) > 1:
         raise RlqkitError(
-            f"{' and '.join(settings.values())} differ in data set or input size; calibrate "
-            "runs of one kind at a time"
+            f"{' and '.join(settings.values())} differ in data set, test people or input size; "
+            "calibrate runs of one kind at a time"
         )

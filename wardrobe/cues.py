@@ -33,8 +33,7 @@ from rlqkit.evaluation.metrics import (
 )
 from rlqkit.method.attributes import LIMBS
 from rlqkit.progress import bar
-from rlqkit.runs.device import machine
-from rlqkit.runs.experiment import load_network
+from rlqkit.runs.experiment import load_network, machine_of
 from rlqkit.runs.folder import RunFolder
 from wardrobe.audit import CLOTHES, Distances, Picture, in_percent, query_table
 
@@ -132,7 +131,7 @@ def identity_cues(
     query, gallery = benchmark["query"], benchmark["gallery"]
     labels = Labels(*query.metric_arrays()), Labels(*gallery.metric_arrays())
     config = folder.config()
-    fabric = machine(config)
+    fabric = machine_of(folder)
     network: Any = fabric.to_device(load_network(folder, rule))
     chance = 100 * chance_rank1(*labels, "CC")
     records = []

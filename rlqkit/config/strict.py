@@ -139,6 +139,10 @@ def _validate_sizes(config: Config) -> None:
         raise RlqkitError(f"averaging.weight = {config.averaging.weight} must lie in 0..1")
     if config.training.learning_rate <= 0:
         raise RlqkitError(f"training.learning_rate = {config.training.learning_rate} must be > 0")
+    if config.continuing.learning_rate <= 0:
+        raise RlqkitError(
+            f"continuing.learning_rate = {config.continuing.learning_rate} must be > 0"
+        )
     for key in ("training.warmup", "training.cosine_from"):
         if get(config, key) >= 1:
             raise RlqkitError(f"{key} = {get(config, key)} is a share of the training, below 1")

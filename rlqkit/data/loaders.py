@@ -60,8 +60,19 @@ def load_benchmark(config: Config) -> Benchmark:
     return replace(benchmark, sets=sets)
 
 
+def data_places(config: Config) -> list[tuple[str, str, str]]:
+    """Name, folder and label files of each data set that a configuration reads, none twice."""
+    data = config.data
+    places = [
+        (data.dataset, data.root, data.labels),
+        (data.external, data.external_root, data.labels if data.external == data.dataset else ""),
+    ]
+    places += [(data.test, data.test_root, "")] if data.test else []
+    return list(dict.fromkeys(places))
+
+
 def whole_benchmark(config: Config, tolerant: bool = False) -> Benchmark:
-    """The target data set as it lies on disk; `tolerant` as in ``datasets.load``."""
+    """The target data set as it lies on disk; `tolerant` as in ``registry.load``."""
     data = config.data
     root, labels = (Path(folder) if folder else None for folder in (data.root, data.labels))
     benchmark = registry.load(data.dataset, root, labels=labels, tolerant=tolerant)

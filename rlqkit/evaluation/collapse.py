@@ -133,13 +133,16 @@ class PersonSums:
         """Sums that ``to_json`` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: they are something else.
+            KeyError, TypeError, ValueError: they are something else, or a measure is missing.
         """
-        parts = {
-            name: (np.array(above, np.float64), np.array(below, np.float64))
-            for name, (above, below) in values["parts"].items()
-        }
-        return cls(np.array(values["identity"], np.int64), int(values["images"]), parts)
+        identity = np.array(values["identity"], np.int64)
+        parts = {}
+        for name in SINGLE:
+            above, below = (np.array(side, np.float64) for side in values["parts"][name])
+            if not above.shape == below.shape == identity.shape:
+                raise ValueError(f"{name} is not of {len(identity)} people")
+            parts[name] = above, below
+        return cls(identity, int(values["images"]), parts)
 
 
 def added_up(seeds: Sequence[PersonSums]) -> PersonSums:
@@ -428,6 +431,11 @@ def _checked(hq: Any, lq: Any, labels: Any) -> tuple[Matrix, Matrix, Labels]:
     return hq_features, lq_features, known
 
 
+def fewest_candidates(camera: NDArray[Any]) -> int:
+    """Images of other cameras, HQ and LQ, that the worst-off image may have for neighbours."""
+    return int(2 * (len(camera) - np.unique(camera, return_counts=True)[1].max()))
+
+
 def _pool_cosines(
     hq: Matrix, lq: Matrix, camera: NDArray[np.int64], neighbours: int
 ) -> Iterator[tuple[slice, Matrix]]:
@@ -435,8 +443,7 @@ def _pool_cosines(
     if neighbours < 1:
         raise RlqkitError(f"neighbours is {neighbours}; ask for 1 or more")
     cameras, counts = np.unique(camera, return_counts=True)
-    candidates = 2 * (len(camera) - counts.max())
-    if candidates < neighbours:
+    if (candidates := fewest_candidates(camera)) < neighbours:
         raise RlqkitError(
             f"camera {cameras[counts.argmax()]}: its images have {candidates} neighbours in other "
             f"cameras where {neighbours} are needed; add cameras or lower neighbours"

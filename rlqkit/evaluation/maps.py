@@ -1,12 +1,12 @@
 """Flat maps of features: where HQ and LQ images lie, and how far such a map can be believed.
 
-Three maps of the same features, all given as HQ and LQ positions, row i of both from image i:
+Maps of the same features, all given as HQ and LQ positions, row i of both from image i:
 
 - ``joint_umap`` fits UMAP on HQ and LQ together: does LQ gather?
 - ``umap_view`` fits it on HQ and places LQ afterwards: on the map of the clean features, where
   does each image go? LQ can hardly form a cluster of its own there, by construction.
-- ``principal_view`` is the plane in which HQ and LQ together spread most (PCA): no seed, no
-  neighbourhoods, distances as they are, but only what fits into two directions.
+- ``widest_plane`` is the plane in which they spread most (PCA): no seed, no neighbourhoods,
+  distances as they are, but only what fits into two directions.
 
 ``faithfulness`` says how many neighbourhoods of the features a map keeps. Positions depend on
 seed and library version: look at them, measure with :mod:`rlqkit.evaluation.collapse`.
@@ -120,17 +120,6 @@ def widest_plane(*features: Features) -> Plane:
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
     whole = max(float(spread.sum()), np.finfo(float).tiny)
     return Plane(centre, axes, spread[[-1, -2]] / whole)
-
-
-def principal_view(hq: Features, lq: Features) -> tuple[Positions, Positions]:
-    """HQ and LQ positions in the plane in which both together spread most.
-
-    Raises:
-        RlqkitError: as ``umap_view``.
-    """
-    hq_features, lq_features = _checked(hq, lq)
-    plane = widest_plane(hq_features, lq_features)
-    return plane.place(hq_features), plane.place(lq_features)
 
 
 def faithfulness(

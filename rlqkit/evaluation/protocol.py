@@ -1,6 +1,6 @@
 """What is measured of a trained network: retrieval tests x image qualities, every query kept.
 
-A benchmark names its tests (``datasets.RetrievalTest``): the images of one split search those of
+A benchmark names its tests (``imageset.RetrievalTest``): the images of one split search those of
 another under one junk rule, in the whole gallery (multi-shot) or in seeded galleries of one image
 an identity (single-shot). Every split is described once in each quality, and all tests are
 computed from that one dump, so PRCC's two query sets and both its shots cost one extraction.
@@ -25,7 +25,12 @@ from numpy.typing import NDArray
 from rlqkit.config import Config
 from rlqkit.data.imageset import Benchmark, ImageSet, RetrievalTest
 from rlqkit.data.loaders import evaluation_images
-from rlqkit.evaluation.collapse import NEIGHBOURS, PersonSums, person_sums
+from rlqkit.evaluation.collapse import (
+    NEIGHBOURS,
+    PersonSums,
+    fewest_candidates,
+    person_sums,
+)
 from rlqkit.evaluation.descriptors import extract_descriptors
 from rlqkit.evaluation.metrics import Labels, Retrieval, evaluate_features, single_shot_galleries
 from rlqkit.method.degradations import KINDS
@@ -207,11 +212,16 @@ def selection_test(benchmark: Benchmark, rule: str) -> RetrievalTest | None:
     return test if rule == "best_test" else None
 
 
+def watched_qualities(rule: str) -> tuple[str, ...]:
+    """Image qualities in which a rule's people are looked at while a network trains."""
+    return (HQ, MIXED) if rule == "best_validation" else (HQ,)
+
+
 def selection_figures(
     network: Network, benchmark: Benchmark, test: RetrievalTest, config: Config, fabric: Fabric
 ) -> dict[str, float]:
     """Rank-1 and mAP of HQ images under one test: what epochs are chosen by."""
-    return _figures_of(network, benchmark, test, config, fabric, (HQ,))
+    return _figures_of(network, benchmark, test, config, fabric, watched_qualities("best_test"))
 
 
 def validation_figures(
@@ -224,7 +234,8 @@ def validation_figures(
         gallery; lq_given_stranger, the collapse measure (``collapse.MEASURES``) of query and
         gallery together, where there are several cameras and wrong neighbours.
     """
-    return _figures_of(network, benchmark, test, config, fabric, (HQ, MIXED))
+    qualities = watched_qualities("best_validation")
+    return _figures_of(network, benchmark, test, config, fabric, qualities)
 
 
 def _figures_of(
@@ -264,9 +275,8 @@ def headline_collapse(features: Features, benchmark: Benchmark) -> PersonSums | 
     """
     split = headline(benchmark).query
     labels = Labels(*benchmark[split].metric_arrays())
-    cameras = np.unique(labels.camera, return_counts=True)[1]
-    others = 2 * (len(labels.camera) - cameras.max())
-    if others < NEIGHBOURS or len(np.unique(labels.identity)) < 2:
+    people = len(np.unique(labels.identity))
+    if people < 2 or fewest_candidates(labels.camera) < NEIGHBOURS:
         return None
     hq, lq = (_features_of(features, split, quality) for quality in (HQ, MIXED))
     return person_sums(hq, lq, labels, pairs=False)

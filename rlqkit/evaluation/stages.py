@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rlqkit.config import Config
 from rlqkit.data.torch_sets import EvaluationImages
-from rlqkit.evaluation.collapse import collapse_intervals, person_sums
+from rlqkit.evaluation.collapse import SINGLE, collapse_intervals, person_sums
 from rlqkit.evaluation.descriptors import image_batches
 from rlqkit.method.network import STAGES, Network
 
@@ -119,10 +119,14 @@ def collapse_by_stage(
         the shared trunk) and depth (0 = stem) in front.
     """
     measures = tuple(measures)
+    pairs = not set(measures) <= set(SINGLE)
     tables = []
     depths = {name: depth for depth, name in enumerate(("stem", *STAGES))}
     for stage in next(iter(models.values())):
-        sums = {name: person_sums(*stages[stage], labels) for name, stages in models.items()}
+        sums = {
+            name: person_sums(*stages[stage], labels, pairs=pairs)
+            for name, stages in models.items()
+        }
         table = collapse_intervals(sums, measures, reference)
         branch, _, last = stage.rpartition("/")
         for column, value in enumerate((stage, branch, depths.get(last, len(depths)))):

@@ -200,6 +200,11 @@ def _poses(
     return points, np.flatnonzero(found)
 
 
+def images_with_pose(joints: NDArray[np.floating], sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Rows of the images in which somebody was found. joints, sizes: see `fit_pose_clusters`."""
+    return _poses(joints, sizes)[1]
+
+
 def check_pose_labels(labels: Iterable[int], clusters: int) -> NDArray[np.int64]:
     """The pose labels as int64 (n,), each a whole number in 0..clusters (0 = no pose).
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rlqkit.errors import RlqkitError
+from rlqkit.method.network import norms_of, statistics_move
 
 
 def mean_weights(
@@ -58,19 +59,15 @@ def renew_statistics(network: nn.Module, batches: Iterable[Tensor]) -> int:
     Raises:
         RlqkitError: there was none.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
+    for norm in norms_of(network):
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
     network.train()
     count = 0
-    for images in batches:
-        network(images)
-        count += 1
+    with statistics_move(network, None):
+        for images in batches:
+            network(images)
+            count += 1
     network.eval()
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
     if not count:
         raise RlqkitError("batch statistics need at least one batch of images")
     return count

@@ -2,7 +2,7 @@
 
 Shapes: B images of a batch, D feature dimensions, C classes. All functions return a scalar tensor
 with a gradient; nothing is detached here, so a caller that wants a one-way gradient says so.
-Numbers were checked against the released code (tests/test_golden_losses.py).
+Numbers were checked against the released code (tests/method/test_golden_losses.py).
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ are thrown away at test time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -177,9 +178,23 @@ class Heads(nn.Module):
             self.gender = _linear_head(gender * dimensions, 2)
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Number of trainable scalars."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+def norms_of(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Every batch normalisation of a network."""
+    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+@contextmanager
+def statistics_move(network: nn.Module, momentum: float | None) -> Iterator[None]:
+    """Inside, running statistics move by this momentum: 0 = not at all, None = the plain mean."""
+    norms = norms_of(network)
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = momentum
+    try:
+        yield
+    finally:
+        for norm, own in zip(norms, usual, strict=True):
+            norm.momentum = own
 
 
 def _linear_head(dimensions: int, classes: int) -> nn.Linear:

@@ -6,8 +6,7 @@ A base step is a CAP step without the attribute terms. Which terms count is a li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rlqkit.method import losses
-from rlqkit.method.network import Heads, Network
+from rlqkit.method.network import Heads, Network, norms_of, statistics_move
 from rlqkit.method.rows import GENDER_BRANCHES, Branch
 from rlqkit.processes import TripletGradient, average_gradients, gathered
 
@@ -66,9 +65,8 @@ class Student:
         self.network.train()
         self.heads.train()
         if self.hold_statistics:
-            for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            for norm in norms_of(self.network):
+                norm.eval()
 
     def views(self, hq: Tensor, lq: Tensor) -> dict[str, Tensor]:
         """Features of a TAD step's images by branch, (2 n, D): HQ first, then LQ."""
@@ -76,7 +74,7 @@ class Student:
             features: dict[str, Tensor] = self.network(torch.cat([hq, lq]))
             return features
         f_hq = self.network(hq)
-        with _unmoved_statistics(self.network):
+        with statistics_move(self.network, 0.0):  # LQ is normalised by its own batch
             f_lq = self.network(lq)
         return {name: torch.cat([f_hq[name], f_lq[name]]) for name in f_hq}
 
@@ -89,20 +87,6 @@ class Student:
         self.fabric.backward(loss)
         average_gradients(self.fabric, optimiser)
         optimiser.step()
-
-
-@contextmanager
-def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
-    """Batches inside are normalised by themselves, and the running statistics don't move."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, usual, strict=True):
-            norm.momentum = momentum
 
 
 @dataclass(frozen=True)
@@ -257,7 +241,8 @@ def tad_step(
     """One step of task-agnostic distillation on external images, whose identities are not used.
 
     The frozen teacher sees HQ only. The student sees HQ and LQ in one batch, in train mode, so
-    unless it holds them its batch statistics move too, those of the pose branch included.
+    unless it holds them its batch statistics move too, those of the pose branch included (with
+    separate statistics it sees them apart, and only HQ moves them).
     Gradients reach trunk, branches 1 and 2 and the identity heads; the clothes term sees detached
     features, and its classifier belongs to the other optimiser, so it trains nothing.
 

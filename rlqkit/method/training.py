@@ -254,14 +254,27 @@ class Training:
     def _step(
         self, phase: PlannedPhase, batch: dict[str, Tensor], rate: float, share: float
     ) -> dict[str, Tensor]:
+        adversarial = self.adversarial_from.reached(phase.epoch, share)
+        return self.step(phase.kind, batch, rate, adversarial)
+
+    def step(
+        self, kind: Phase, batch: dict[str, Tensor], rate: float, adversarial: bool
+    ) -> dict[str, Tensor]:
+        """One step of the row: ``tad_step`` or ``cap_step``, with its terms and their weights.
+
+        Args:
+            kind: "tad" or "cap".
+            batch: on the student's device.
+            rate: learning rate of the main optimiser.
+            adversarial: whether CAL counts in a CAP step.
+        """
         for group in self.student.optimiser.param_groups:
             group["lr"] = rate
-        if phase.kind == "tad":
-            assert self.teacher is not None
-            terms, weights = self.row.tad_terms, self.row.tad_weights
-            return tad_step(self.student, self.teacher, batch, terms, weights)
-        adversarial = self.adversarial_from.reached(phase.epoch, share)
-        return cap_step(self.student, batch, self.row.terms, adversarial)
+        if kind == "cap":
+            return cap_step(self.student, batch, self.row.terms, adversarial)
+        assert self.teacher is not None
+        terms, weights = self.row.tad_terms, self.row.tad_weights
+        return tad_step(self.student, self.teacher, batch, terms, weights)
 
     def _validate_if_due(self, index: int) -> None:
         """Validates after the epochs that split the training into equal parts."""

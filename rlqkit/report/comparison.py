@@ -78,7 +78,7 @@ def adversarial_start(history: pd.DataFrame, config: Config) -> int:
     return int(before["steps"].max()) if len(before) else 0
 
 
-def collapse_table(
+def collapse_measures(
     runs: Mapping[str, RunFolder], labels: Labels, quality: str = MIXED, split: str = "query"
 ) -> pd.DataFrame:
     """Every measure of ``Collapse``, one line per row, on the queries in one quality.

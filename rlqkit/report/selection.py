@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rlqkit.config import Config
+from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.intervals import CONDITIONS, crossed_interval, select
 from rlqkit.method.rows import find_row
 from rlqkit.report.studies import runs_of
@@ -30,6 +31,8 @@ def measured(study: Study, profile: Config) -> Queries:
     found: Queries = {}
     for variant in (None, *study.asked(profile)):
         row = variant.row if variant and variant.row else study.row
+        if row in found:
+            raise RlqkitError(f"study {study.name} has two variants of row {row}; name others")
         folders = runs_of(study, profile, variant)
         if folders:
             found[row] = {seed: folder.per_query() for seed, folder in folders.items()}
@@ -106,13 +109,14 @@ def best_seeds(
         rule: that chose each seed's epoch.
 
     Returns:
-        A line for each row that has more seeds than ``keep``: row, seeds, values (HQ rank-1 of each
-        seed, in percent, best first), mean of all, best (mean of those kept), added, and luck: the
-        points that seeds which are equally good in truth, and scatter as these do, would add.
+        A line for each row that has more seeds than ``keep``, all with that rule: row, seeds,
+        values (HQ rank-1 of each seed, in percent, best first), mean of all, best (mean of those
+        kept), added, and luck: the points that seeds which are equally good in truth, and scatter
+        as these do, would add.
     """
     lines = []
     for row, of_seed in queries.items():
-        if len(of_seed) <= keep:
+        if len(of_seed) <= keep or rule not in kept_rules(of_seed.values()):
             continue
         tables = [select(table, CONDITIONS["HQ"], rule) for table in of_seed.values()]
         ranked = -np.sort([-100 * crossed_interval([table])[0].estimate for table in tables])

@@ -184,9 +184,9 @@ def ship_study(study: Study, profile: Config, target: Path) -> list[Path]:
     for config in study.runs(profile):
         folder = RunFolder.of(config)
         copy = RunFolder(target / "runs" / folder.path.name)
-        if not folder.finished or copy.path.exists():
+        if not folder.finished or has_figures(copy):
             continue
-        copy.path.mkdir(parents=True)
+        copy.path.mkdir(parents=True, exist_ok=True)  # what an interrupted copy left is replaced
         for name in SMALL:
             shutil.copyfile(folder.path / name, copy.path / name)
         copy.save_per_query(_of_the_headline(folder.per_query(), study.rules))

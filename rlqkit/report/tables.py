@@ -113,7 +113,7 @@ class Results:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """All metrics in one table, see ``collect_metrics``.
+        """All metrics in one table, see ``metrics_of``.
 
         Raises:
             RlqkitError: no run has any.

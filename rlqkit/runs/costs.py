@@ -20,7 +20,7 @@ from rlqkit.data.imageset import Benchmark, ImageSet
 from rlqkit.data.loaders import load_benchmark, load_external
 from rlqkit.data.published.figures import published, published_images
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation.protocol import QUALITY_PAIRS, selection_test
+from rlqkit.evaluation.protocol import QUALITY_PAIRS, selection_test, watched_qualities
 from rlqkit.method.rows import Branch, find_row
 from rlqkit.method.training import plan_phases
 from rlqkit.runs.backbone import build_network
@@ -45,7 +45,8 @@ class Sizes:
 
     Attributes:
         train: images of an epoch over the target set, by the identity sampler's rule.
-        external: images of the external set; an epoch over it, for the teacher.
+        external: images of the external set.
+        external_epoch: images of an epoch over it, for the teacher, by the same rule.
         validation: images described at each evaluation during the training, by selection rule.
         test: images described in a full evaluation, counted once for each quality.
         exact: counted on disk; False = the published numbers.
@@ -277,6 +278,6 @@ def _leave_out_norms(module: torch.nn.Module) -> None:
 def _described(config: Config, sizes: Sizes, epochs: int) -> int:
     """Images that all evaluations of a run describe."""
     rules = config.evaluation.selection
-    times = min(config.training.evaluations, epochs)
-    watched = sum(sizes.validation.get(rule, 0) for rule in rules)
+    times = 1 if find_row(config.row).mean_of else min(config.training.evaluations, epochs)
+    watched = sum(len(watched_qualities(rule)) * sizes.validation.get(rule, 0) for rule in rules)
     return times * watched + len(rules) * sizes.test

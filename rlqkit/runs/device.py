@@ -41,6 +41,11 @@ def adopt_processes(config: Config) -> Config:
     )
 
 
+def alone(config: Config) -> Config:
+    """The configuration for one process, however many trained by it."""
+    return with_overrides(config, {"training.processes": 1})
+
+
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 TRIAL = ModelConfig("resnet10t", "none", channels=(32, 64, 128, 128), stem_width=16)
 """The small profiles' network, on which arithmetics are tried."""

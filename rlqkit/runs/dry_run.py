@@ -98,13 +98,6 @@ def plan_table(plan: Sequence[PlannedRun], throughput: float = THROUGHPUT) -> pd
     return pd.DataFrame(records)
 
 
-def describe_plan(
-    config: Config, own: Mapping[str, Any] | None = None, throughput: float = THROUGHPUT
-) -> str:
-    """The whole plan as text, see ``plan_parts``."""
-    return "\n\n".join(plan_parts(config, own, throughput))
-
-
 def plan_parts(
     config: Config, own: Mapping[str, Any] | None = None, throughput: float = THROUGHPUT
 ) -> Iterator[str]:

@@ -51,7 +51,7 @@ from rlqkit.progress import Say
 from rlqkit.runs import checkpoint
 from rlqkit.runs.averaging import history_of, mean_network
 from rlqkit.runs.backbone import build_network, weights_file
-from rlqkit.runs.device import Precision, adopt_processes, machine, precision_in_force
+from rlqkit.runs.device import Precision, adopt_processes, alone, machine, precision_in_force
 from rlqkit.runs.folder import BEFORE, RunFolder, cost_of
 from rlqkit.runs.plan import averaged_configs, teacher_config, trained_config
 from rlqkit.runs.student import build_student
@@ -177,6 +177,7 @@ def complete(
             folder.path / "checkpoint.pt", 60 * run.config.runtime.checkpoint_minutes
         )
         checkpoint.restore(training, folder.path / "checkpoint.pt")
+        started -= sum(record["seconds"] for record in training.history)  # of earlier sessions
         on_first(fabric, lambda: _start(run, training))
         training.run(progress)
         on_first(fabric, lambda: _write_results(run, training, started))
@@ -185,7 +186,6 @@ def complete(
 
 def _average(run: Run, progress: bool, say: Say) -> None:
     """A row that averages two others: their runs first, then the mean and its figures."""
-    started = time.perf_counter()
     configs = averaged_configs(run.config)
     for config in configs:
         if run.fabric.world_size > 1 and not RunFolder.of(config).finished:
@@ -193,7 +193,11 @@ def _average(run: Run, progress: bool, say: Say) -> None:
                 f"row {run.row.name} averages {config.row}, which isn't trained; with several "
                 f"processes train it first: --row {config.row}"
             )
-    parents = [complete(_resolved(c, RunFolder.of(c)), progress, say=say) for c in configs]
+    parents = [RunFolder.of(config) for config in configs]
+    if run.fabric.world_size == 1:
+        for config, folder in zip(configs, parents, strict=True):
+            complete(_resolved(config, folder), progress, say=say)
+    started = time.perf_counter()
     run.folder.start(run.config, run.read, run.precision)
     networks: list[Any] = [run.fabric.to_device(load_network(parent)) for parent in parents]
     first, second = networks
@@ -204,7 +208,7 @@ def _average(run: Run, progress: bool, say: Say) -> None:
     run.folder.save_json("history.json", history_of([*paid.values()], _validate(mean, run)))
     measured = evaluate_network(mean, run.benchmark, run.config, run.fabric)
     run.folder.save_network(mean.state_dict(), "last")
-    _save_features(run, measured.features)
+    _save_features(run.folder, measured.features, run.benchmark)
     run.folder.save_per_query(measured.per_query.assign(rule="last"))
     epoch = int(run.folder.history()["epoch"].iloc[-1])
     _finish(run, measured.metrics.assign(rule="last", epoch=epoch), started)
@@ -270,7 +274,7 @@ def prepare(run: Run, teacher: Network | None = None) -> Training:
         student=student,
         target=target,
         external=external,
-        teacher=teacher,
+        teacher=teacher if row.uses_tad else None,  # what a row only begins with is done with
         validate=lambda network: _validate(network, run),
     )
 
@@ -297,6 +301,11 @@ def load_network(folder: RunFolder, rule: str = "last") -> Network:
     return folder.load_network(network, rule)
 
 
+def machine_of(folder: RunFolder) -> Fabric:
+    """One process on this machine, in the arithmetic that a run was made in."""
+    return machine(alone(folder.config()), folder.precision())
+
+
 def described_test(folder: RunFolder, benchmark: Benchmark, qualities: Sequence[str]) -> Described:
     """Descriptors of the headline's images by a finished run's last weights.
 
@@ -311,7 +320,7 @@ def described_test(folder: RunFolder, benchmark: Benchmark, qualities: Sequence[
     config, test, kept = folder.config(), headline(benchmark), folder.features()
     wanted = [*((test.query, quality) for quality in qualities), (test.gallery, HQ)]
     if missing := [key for key in wanted if key not in kept]:
-        fabric = machine(config)
+        fabric = machine_of(folder)
         network: Any = fabric.to_device(load_network(folder))
         kept |= {
             (name, quality): describe_images(network, benchmark[name], quality, config, fabric)
@@ -342,14 +351,14 @@ def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
     An imported run, which was never evaluated here before, keeps what is measured, so that it is
     finished afterwards; a trained run keeps what its training wrote.
     """
-    run = resolve(folder.config())
+    run = _resolved(alone(folder.config()), folder)
     network: Any = run.fabric.to_device(load_network(folder, rule))
     measured = evaluate_network(network, run.benchmark, run.config, run.fabric)
     if folder.imported:
         epoch = folder.provenance()["claimed"]["epoch"]
         metrics = measured.metrics.assign(rule=rule, epoch=epoch)
         folder.save_per_query(measured.per_query.assign(rule=rule))
-        _save_features(run, measured.features)
+        _save_features(folder, measured.features, run.benchmark)
         folder.save_json("metrics.json", metric_records(metrics))
     return measured
 
@@ -414,17 +423,17 @@ def _evaluate_rules(run: Run, training: Training) -> pd.DataFrame:
         per_query.append(measured.per_query.assign(rule=rule))
         folder.save_network(network.state_dict(), rule)
         if rule == "last":
-            _save_features(run, measured.features)
+            _save_features(folder, measured.features, run.benchmark)
     folder.save_per_query(pd.concat(per_query, ignore_index=True))
     return pd.concat(tables, ignore_index=True)
 
 
-def _save_features(run: Run, features: Features) -> None:
+def _save_features(folder: RunFolder, features: Features, benchmark: Benchmark) -> None:
     """Descriptors, and what tables need of them as they are kept, which takes less room."""
-    run.folder.save_features(features)
-    sums = headline_collapse(run.folder.features(), run.benchmark)
+    folder.save_features(features)
+    sums = headline_collapse(folder.features(), benchmark)
     if sums is not None:
-        run.folder.save_collapse(sums)
+        folder.save_collapse(sums)
 
 
 def _same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -6,7 +6,8 @@
         history.json        one record per phase: losses, learning rate, seconds, validation
         metrics.json        every selection rule x protocol x image quality
         per_query.parquet   average precision and first hit of every query
-        collapse.json       person by person, whom LQ images of the last epoch lie next to
+        collapse.json       person by person, whom LQ images of the last epoch lie next to; absent
+                            where the headline's queries can't be asked (one camera)
         poses.safetensors   rows with pose: the pose clusters of the training images
         features.safetensors, weights-<rule>.safetensors, checkpoint.pt    (not committed)
 
@@ -74,11 +75,14 @@ def what_counts(config: Config) -> Config:
     """The configuration with every key that its row doesn't use at the default.
 
     So a sweep over K doesn't train base again, and two spellings of the same switches are one run.
-    A mean of rows uses what they use, and a row what the one that it begins with uses.
+    A mean of rows uses what they use, a row what the one that it begins with uses, and what its
+    teacher uses.
     """
     row, compat = find_row(config.row), config.compat
     rows = [row, *map(find_row, row.mean_of)]
     rows += [find_row(r.begins_with) for r in rows if r.begins_with]
+    taught = any(r.uses_tad and not r.begins_with for r in rows)
+    rows += [find_row(config.teacher.row)] if taught else []
     switches = {f.name: compat.switch(f.name) for f in fields(compat) if f.name != "preset"}
     if not row.mean_of:
         config = replace(config, averaging=AveragingConfig())
@@ -90,7 +94,7 @@ def what_counts(config: Config) -> Config:
     if not any(r.recolour for r in rows):
         config = replace(config, recolouring=RecolouringConfig())
         switches["mask_overlap"] = "clean"
-    if not any(r.uses_tad and not r.begins_with for r in rows):
+    if not taught:
         config = replace(config, teacher=TeacherConfig())
     if not any(r.uses_tad for r in rows):
         switches |= {"external_order": "clean", "zero_grad": "clean"}
@@ -151,7 +155,7 @@ class RunFolder:
 
     @property
     def imported(self) -> bool:
-        """Whether the weights come from somewhere else (see :mod:`rlqkit.authors_weights`)."""
+        """Whether the weights come from somewhere else (see ``runs.released_weights``)."""
         return (self.path / "provenance.json").is_file()
 
     def provenance(self) -> dict[str, Any]:
@@ -416,22 +420,6 @@ def find_runs(folder: Path) -> list[RunFolder]:
     return [RunFolder(file.parent) for file in sorted(folder.glob("runs/*/metrics.json"))]
 
 
-def collect_metrics(folder: Path, runs: Sequence[RunFolder] | None = None) -> pd.DataFrame:
-    """All metrics of a profile's runs in one table.
-
-    Adds the columns run, row, title, seed, steps, epochs, images, train_seconds, headline.
-
-    Args:
-        folder: a profile's results folder.
-        runs: only these; default: every run in the folder, whatever its configuration.
-
-    Raises:
-        RlqkitError: there is no run.
-    """
-    chosen = find_runs(folder) if runs is None else runs
-    return together([metrics_of(run) for run in chosen], folder)
-
-
 def cost_of(history: pd.DataFrame) -> dict[str, Any]:
     """What a training has cost: steps, epochs, images and seconds, from its history."""
     return {
@@ -443,9 +431,10 @@ def cost_of(history: pd.DataFrame) -> dict[str, Any]:
 
 
 def metrics_of(run: RunFolder) -> pd.DataFrame:
-    """Metrics of one run with the columns that ``collect_metrics`` adds; reads each file once.
+    """Metrics of one run; reads each file once.
 
-    The cost of a run that begins with another one holds that one's.
+    Columns run, row, title, seed, steps, epochs, images, train_seconds, headline are added. The
+    cost of a run that begins with another one holds that one's.
     """
     config, metrics, cost = run.config(), run.metrics(), cost_of(run.history())
     if find_row(config.row).begins_with:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from rlqkit.method.steps import Student, cap_step, tad_step
+from rlqkit.method.steps import Student
 from rlqkit.method.training import Phase, Training
 
 PARTS = {"branch1": "branch 1", "branch2": "branch 2", "pose": "pose branch"}
@@ -54,13 +54,8 @@ def one_step(training: Training, kind: Phase) -> pd.DataFrame:
     assert data is not None
     batch = next(iter(data.loader(training.phases[-1].epoch + 1)))
     batch = {name: tensor.to(student.fabric.device) for name, tensor in batch.items()}
-    for group in student.optimiser.param_groups:
-        group["lr"] = training.config.training.learning_rate
-    if kind == "cap":
-        return step_changes(student, lambda: cap_step(student, batch, training.row.terms, True))
-    teacher = training.teacher
-    assert teacher is not None
-    return step_changes(student, lambda: tad_step(student, teacher, batch, training.row.tad_terms))
+    rate = training.config.training.learning_rate
+    return step_changes(student, lambda: training.step(kind, batch, rate, adversarial=True))
 
 
 def student_modules(student: Student) -> Iterator[tuple[str, list[nn.Module]]]:

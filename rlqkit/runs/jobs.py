@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlqkit.config import Config
-from rlqkit.data import registry
+from rlqkit.data import loaders, registry
 from rlqkit.errors import RlqkitError
-from rlqkit.method.rows import find_row
 from rlqkit.runs.costs import Sizes, estimate, gpu_throughput, sizes_of
 from rlqkit.runs.folder import RunFolder, profile_folder, run_id
-from rlqkit.runs.plan import averaged_configs, planned_runs, teacher_config
+from rlqkit.runs.plan import planned_runs, waits_for, with_all_before
 from rlqkit.runs.space import GPU_ALLOWANCE, space_of
 
 Device = Literal["gpu", "cpu"]
@@ -61,10 +60,7 @@ def job_plan(
 
 def scheduled_runs(config: Config) -> list[Config]:
     """The planned runs, and before them what they wait for and the plan itself leaves out."""
-    plan = planned_runs(config)
-    parents = [parent for run in plan for parent in averaged_configs(run)]
-    teachers = [teacher_config(run) for run in (*parents, *plan) if find_row(run.row).follows]
-    return list({run_id(run): run for run in (*teachers, *parents, *plan)}.values())
+    return with_all_before(planned_runs(config))
 
 
 def notebook_names() -> list[str]:
@@ -85,15 +81,12 @@ def job_of(config: Config, sizes: Sizes, device: Device, throughput: float) -> d
     on_gpu = device == "gpu"
     host = space.host + (0 if on_gpu else space.device)
     threads = max(1, config.runtime.threads) + config.data.workers
-    waits = averaged_configs(config)
-    if find_row(config.row).follows:
-        waits.append(teacher_config(config))
     return {
         "id": run_id(config),
         "row": config.row,
         "seed": config.seed,
         "finished": RunFolder.of(config).finished,
-        "after": [run_id(other) for other in waits],
+        "after": [run_id(other) for other in waits_for(config)],
         "processes": training.processes,
         "gpus": training.processes if on_gpu else 0,
         "cpus": training.processes * threads,
@@ -106,14 +99,9 @@ def job_of(config: Config, sizes: Sizes, device: Device, throughput: float) -> d
 
 def data_sets(config: Config) -> list[dict[str, Any]]:
     """Name, folders and kind of each data set that a configuration reads."""
-    data = config.data
-    places = [
-        (data.dataset, data.root, data.labels),
-        (data.external, data.external_root, data.labels if data.external == data.dataset else ""),
-    ]
     return [
         {"name": name, "root": root, "labels": labels, "rendered": registry.is_rendered(name)}
-        for name, root, labels in dict.fromkeys(places)
+        for name, root, labels in loaders.data_places(config)
     ]
 
 

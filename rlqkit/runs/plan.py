@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from rlqkit.config import (
 )
 from rlqkit.errors import RlqkitError
 from rlqkit.method.rows import ROWS, Row, find_row
+from rlqkit.runs.folder import run_id
 
 NEVER = "epoch 1000000"
 
@@ -98,6 +100,26 @@ def averaged_configs(config: Config) -> list[Config]:
         replace(config, row=name, seed=config.seed + shift)
         for name, shift in zip(row.mean_of, row.mean_seeds, strict=False)
     ]
+
+
+def waits_for(config: Config) -> list[Config]:
+    """The runs that one needs first: those it averages, what it begins with, its teacher."""
+    teacher = [teacher_config(config)] if find_row(config.row).follows else []
+    return [*averaged_configs(config), *teacher]
+
+
+def with_all_before(configs: Iterable[Config]) -> list[Config]:
+    """Runs, and before each whatever it waits for, directly or not; none twice."""
+    found: dict[str, Config] = {}
+
+    def add(config: Config) -> None:
+        for other in waits_for(config):
+            add(other)
+        found.setdefault(run_id(config), config)
+
+    for config in configs:
+        add(config)
+    return list(found.values())
 
 
 def settings_lines(config: Config) -> list[str]:

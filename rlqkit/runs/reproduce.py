@@ -17,6 +17,7 @@ import pandas as pd
 
 from rlqkit.config import Config, from_dict, to_dict
 from rlqkit.data import registry
+from rlqkit.data.loaders import data_places
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.protocol import headline_name
 from rlqkit.method.rows import find_row
@@ -63,10 +64,7 @@ def check_data(config: Config, say: Say) -> None:
 
     Nobody publishes checksums of the real ones; `rlqkit data check` looks at those.
     """
-    data = config.data
-    places = [(data.dataset, data.root), (data.external, data.external_root)]
-    places += [(data.test, data.test_root)] if data.test else []
-    for name, root in dict.fromkeys(places):
+    for name, root in dict.fromkeys(place[:2] for place in data_places(config)):
         shipped = registry.is_rendered(name)
         benchmark = registry.load(name, Path(root) if root else None, verify=shipped)
         images = sum(len(images) for images in benchmark.sets.values())

@@ -77,11 +77,12 @@ def space_of(config: Config, sizes: Sizes) -> Space:
     descriptors = sizes.test * width * NUMBER
     caches = sum(_cached(config, images) for images in _read(row, sizes).values())
     in_store = 2 * caches if row.recolour else caches  # masks lie beside images
-    positives = sizes.identities * clothes_classes(config, sizes)
+    positives = _people(row, sizes) * clothes_classes(config, sizes)
+    averaged = NUMBER * weights if row.average_decay else 0
     return Space(
-        device=moved + kept + _of_a_step(config, row, sizes) + positives,
+        device=moved + kept + _of_a_step(config, row, sizes) + positives + averaged,
         host=HOST_ALLOWANCE + in_store + 2 * descriptors + config.data.workers * WORKER_ALLOWANCE,
-        checkpoint=3 * NUMBER * (weights + heads) + kept,
+        checkpoint=3 * NUMBER * (weights + heads) + kept + averaged,
         kept=NUMBER * weights * rules + descriptors / 2,
     )
 
@@ -89,14 +90,18 @@ def space_of(config: Config, sizes: Sizes) -> Space:
 def clothes_classes(config: Config, sizes: Sizes) -> int:
     """Classes of the clothes head, recoloured ones included."""
     row = find_row(config.row)
-    if row.external:
-        return sizes.external  # every external image is a class of its own
+    originals = sizes.external if row.external else sizes.clothes  # external: a class an image
     if not row.recolour:
-        return sizes.clothes
+        return originals
     palette = COLOURS if config.recolouring.palette == "nine" else LAST_COLOURS
     groups = config.recolouring.colour_groups or None
     pairs = positive_classes(np.zeros((1, 0), bool), Recolouring(0, "wrap", tuple(palette), groups))
-    return int(sizes.clothes + sizes.identities * pairs.shape[1])
+    return int(originals + _people(row, sizes) * pairs.shape[1])
+
+
+def _people(row: Row, sizes: Sizes) -> int:
+    """Identities that a row trains on."""
+    return sizes.external_identities if row.external else sizes.identities
 
 
 def _of_a_step(config: Config, row: Row, sizes: Sizes) -> float:
@@ -105,7 +110,7 @@ def _of_a_step(config: Config, row: Row, sizes: Sizes) -> float:
     size = (config.data.height, config.data.width)
     half = config.training.precision != "32-true"
     found = images * kept_numbers(config.model, size, row.branch_names) * (2 if half else NUMBER)
-    classes = clothes_classes(config, sizes) + 2 * sizes.identities
+    classes = clothes_classes(config, sizes) + 2 * _people(row, sizes)
     found += images * classes * NUMBER * LOGITS
     if row.uses_tad:
         branches = teacher_row(config).branch_names
@@ -130,11 +135,10 @@ def _cached(config: Config, images: int) -> float:
 def _sizes_of_networks(config: Config, row: Row, sizes: Sizes) -> tuple[int, int, int]:
     """Numbers in the network, numbers in the heads, length of a branch's feature."""
     network = _network(config.model, row.branch_names)
-    identities = sizes.external_identities if row.external else sizes.identities
     with torch.device("meta"):
         heads = Heads(
-            network.dimensions, identities, clothes_classes(config, sizes), row.branch_names,
-            config.cap.clusters, len(row.gender_branches),
+            network.dimensions, _people(row, sizes), clothes_classes(config, sizes),
+            row.branch_names, config.cap.clusters, len(row.gender_branches),
         )  # fmt: skip
     return _numbers(network), _numbers(heads), network.dimensions
 

@@ -12,8 +12,7 @@ from typing import Any
 from rlqkit.config import Config, build_section, packaged_table, parse_override, with_overrides
 from rlqkit.errors import RlqkitError
 from rlqkit.method.rows import find_row
-from rlqkit.runs.folder import run_id
-from rlqkit.runs.plan import averaged_configs, teacher_config
+from rlqkit.runs.plan import with_all_before
 
 
 @dataclass(frozen=True)
@@ -77,21 +76,13 @@ class Study:
         """The variants that there are in a profile."""
         return tuple(v for v in self.variants if not v.profiles or profile.profile in v.profiles)
 
-    def reference(self, variant: Variant) -> Variant | None:
-        """What a variant is compared with; None = the study's own row."""
-        return next((other for other in self.variants if other.name == variant.against), None)
-
     def runs(self, profile: Config) -> list[Config]:
-        """Every run, seed by seed, after the teachers and the parents of means; none twice."""
-        chosen = [
+        """Every run, seed by seed, each after those that it waits for; none twice."""
+        return with_all_before(
             self.config(profile, variant, seed)
             for seed in self.seeds
             for variant in (None, *self.asked(profile))
-        ]
-        parents = [parent for config in chosen for parent in averaged_configs(config)]
-        taught = [c for c in (*parents, *chosen) if find_row(c.row).follows]
-        teachers = [teacher_config(config) for config in taught]
-        return list({run_id(c): c for c in (*teachers, *parents, *chosen)}.values())
+        )
 
 
 def read_studies(text: str | None = None) -> dict[str, Study]:
@@ -139,6 +130,12 @@ def _read(name: str, entry: dict[str, Any]) -> Study:
             raise RlqkitError(f"{prefix}variant {variant.name} is there twice; rename one")
         if variant.against and variant.against not in names:
             raise RlqkitError(f"{prefix}variant {variant.name}: no variant {variant.against}")
+        against = next((other for other in variants if other.name == variant.against), None)
+        mine, theirs = set(variant.profiles), set(against.profiles if against else ())
+        if theirs and not (mine and mine <= theirs):
+            raise RlqkitError(
+                f"{prefix}variant {variant.name} is for profiles without {variant.against}"
+            )
     for variant in variants:
         if variant.length <= 0:
             raise RlqkitError(

@@ -106,6 +106,7 @@ def test_wrong_type(key: str, value: Any, says: str) -> None:
         ("training.steps", 0),  # neither
         ("teacher.steps", 0),
         ("training.learning_rate", 0.0),
+        ("continuing.learning_rate", -1.0),
         ("training.learning_rate", float("nan")),
         ("training.weight_decay", float("inf")),
         ("training.weight_decay", -0.1),

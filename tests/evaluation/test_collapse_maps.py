@@ -17,7 +17,6 @@ from rlqkit.evaluation.imaginary import piled_up, random_features
 from rlqkit.evaluation.maps import (
     faithfulness,
     joint_umap,
-    principal_view,
     umap_view,
     widest_plane,
 )
@@ -95,7 +94,8 @@ def test_real_umap_gives_two_numbers_an_image() -> None:
 def test_a_heap_of_lq_is_the_first_direction_of_the_plane() -> None:
     """24 people on 24 directions and all LQ on one point: the widest spread parts HQ from LQ."""
     hq, lq = piled_up(np.repeat(np.arange(24), 4), width=64)
-    hq_positions, lq_positions = principal_view(hq, lq)
+    plane = widest_plane(hq, lq)
+    hq_positions, lq_positions = plane.place(hq), plane.place(lq)
     assert np.ptp(lq_positions, axis=0) == pytest.approx([0, 0], abs=1e-5)
     left, right = sorted((hq_positions[:, 0], lq_positions[:, 0]), key=lambda x: x.mean())
     assert left.max() < right.min()

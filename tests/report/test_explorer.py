@@ -360,6 +360,11 @@ def test_networks_of_different_images_are_refused(
     done = rlqkit("explore", untrained_runs[0].path, other.path)
     assert done.code == 2 and "quality.severity = paper" in done.err
     assert done.err.count("\n") == 1
+    values = json.loads((untrained_runs[0].path / "config.json").read_text(encoding="utf-8"))
+    values["data"]["test"] = "wardrobe-v2-test2"  # other people
+    (other.path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    done = rlqkit("explore", untrained_runs[0].path, other.path)
+    assert done.code == 2 and "data.test = wardrobe-v2-test2" in done.err
 
 
 def test_a_folder_without_weights_is_named(tmp_path: Path, tiny_wardrobe: Path) -> None:

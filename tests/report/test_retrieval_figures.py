@@ -125,7 +125,7 @@ def test_one_list_is_judged_by_three_protocols(tiny_benchmark: Benchmark, cap: R
     query, gallery = tiny_benchmark["query"], tiny_benchmark["gallery"]
     index, k = 3, len(gallery)
     described = described_test(cap, tiny_benchmark, (HQ,))
-    searches = retrieval.searches_by_protocol(described, query, gallery, index)
+    searches = retrieval.searches_by_protocol(described, query, index)
     figure = retrieval.ranked_sheet(query, gallery, index, searches, "title", k)
     assert [search.label for search in searches] == list(PROTOCOLS)
     assert len(figure.axes[0].images) == 3 * (k + 1)

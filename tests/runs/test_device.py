@@ -31,7 +31,7 @@ from rlqkit.method.rows import ROWS
 from rlqkit.method.steps import CAP_TERMS, TAD_TERMS, StepRules, Student, cap_step, tad_step
 from rlqkit.method.training import PlannedPhase, Training
 from rlqkit.runs import checkpoint, device, workers
-from rlqkit.runs.dry_run import describe_plan
+from rlqkit.runs.dry_run import plan_parts
 from rlqkit.runs.experiment import prepare, resolve
 from rlqkit.runs.folder import RunFolder
 
@@ -296,11 +296,11 @@ def test_the_plan_says_who_has_which_gpu(
     roots = {"data.root": str(tiny_wardrobe), "data.external_root": str(tiny_wardrobe)}
     config = load_profile("smoke", roots)
     gpus(monkeypatch, 1, None)
-    assert "GPUs" not in describe_plan(config)
+    assert "GPUs" not in "".join(plan_parts(config))
     gpus(monkeypatch, 2, None)
-    assert "2 trainings side by side on 2 GPUs, each on one of them" in describe_plan(config)
+    assert "2 trainings side by side on 2 GPUs, each on one of them" in "".join(plan_parts(config))
     gpus(monkeypatch, 4, None)
-    assert "2 of 4 GPUs are used; runtime.jobs=4" in describe_plan(config)
+    assert "2 of 4 GPUs are used; runtime.jobs=4" in "".join(plan_parts(config))
 
 
 def test_checkpoints_by_time_and_the_last_always(

@@ -234,6 +234,8 @@ def test_checkpoints_by_time_resume_exactly(
         assert (run.path / name).read_bytes() == (reference.path / name).read_bytes(), name
     assert without_seconds(run) == without_seconds(reference)
     assert same_checkpoint(run, reference)
+    # earlier sessions count, phases of the first among them
+    assert run.environment()["seconds"] >= round(run.history()["seconds"].sum(), 1)
 
 
 def test_checkpoint_is_whole_when_writing_fails(

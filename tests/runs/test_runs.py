@@ -19,8 +19,13 @@ from rlqkit.files import write_json
 from rlqkit.method.attributes import nearest_clusters
 from rlqkit.report import tables
 from rlqkit.runs.environment import environment
-from rlqkit.runs.experiment import load_network, train_and_evaluate
-from rlqkit.runs.folder import RunFolder, collect_metrics, find_runs, profile_folder
+from rlqkit.runs.experiment import (
+    evaluate,
+    load_network,
+    machine_of,
+    train_and_evaluate,
+)
+from rlqkit.runs.folder import RunFolder, find_runs, metrics_of, profile_folder, together
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +103,22 @@ def test_files_are_read_with_a_one_line_error(config: Config, tmp_path: Path) ->
         broken.config()
 
 
+def test_a_run_of_several_processes_is_evaluated_by_one(config: Config, tmp_path: Path) -> None:
+    """In the arithmetic that it was made in, wherever it lies now."""
+    source = folder_of(config, "base")
+    folder = RunFolder(tmp_path / source.path.name)
+    shutil.copytree(source.path, folder.path)
+    values = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+    values["training"] |= {"processes": 2, "precision": "auto"}
+    write_json(folder.path / "config.json", values)
+    write_json(folder.path / "environment.json", source.environment() | {"precision": "bf16-mixed"})
+    assert machine_of(folder)._precision.precision == "bf16-mixed"
+    write_json(folder.path / "environment.json", source.environment() | {"precision": "32-true"})
+    again, kept = evaluate(folder).metrics, source.metrics()
+    kept = kept[kept["rule"] == "last"].reset_index(drop=True)
+    assert again["mAP"].tolist() == pytest.approx(kept["mAP"].tolist(), abs=1e-6)
+
+
 def test_weights_of_another_architecture_are_refused(config: Config, tmp_path: Path) -> None:
     base, cal = folder_of(config, "base"), folder_of(config, "cal")
     mixed = RunFolder(tmp_path)
@@ -153,11 +174,11 @@ def fail(*_: object) -> None:
 def test_all_runs_are_found_and_told_apart(config: Config) -> None:
     folder = profile_folder(config)
     assert len(find_runs(folder)) == 5
-    metrics = collect_metrics(folder)
+    metrics = together([metrics_of(run) for run in find_runs(folder)], folder)
     assert metrics.groupby("run").size().nunique() == 1
     assert sorted(metrics.drop_duplicates("run")["steps"]) == [6, 6, 6, 6, 9]
     with pytest.raises(RlqkitError, match="no finished run"):
-        collect_metrics(folder / "elsewhere")
+        together([], folder / "elsewhere")
 
 
 def test_ablation_table_is_the_mean_over_seeds(config: Config) -> None:

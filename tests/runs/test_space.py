@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,27 @@ def test_clothes_classes_are_those_of_the_training(row: str, tiny_wardrobe: Path
     images = load_external(config) if row == "teacher" else load_benchmark(config)["train"]
     target = target_data(images, find_row(row), config)
     assert clothes_classes(config, sizes_of(config)) == target.clothes
+
+
+def test_a_teacher_with_cap_has_recoloured_classes_of_its_own_people() -> None:
+    """Every external image is a class, and each of 632 people has 81 recoloured ones."""
+    sizes = Sizes(9576, 20208, 20208, {}, 20000, False, 77, 256, 632, {"train": 9576})
+    paper = load_profile("paper", {"data.dataset": "ltcc"})
+    for row, classes in (("teacher", 20208), ("teacher-cap", 20208 + 632 * 81)):
+        assert clothes_classes(with_overrides(paper, {"row": row}), sizes) == classes
+
+
+def test_an_average_is_one_more_network() -> None:
+    sizes = Sizes(9576, 20208, 20208, {}, 20000, False, 77, 256, 632, {"train": 9576})
+    plain, averaged = (
+        space_of(load_profile("paper", {"data.dataset": "ltcc", "row": row}), sizes)
+        for row in ("base-lq", "base-lq-average")
+    )
+    model = replace(load_profile("paper").model, weights="none")
+    with torch.device("meta"):
+        network = build_network(model, ("branch1", "branch2"))
+    bytes_ = 4 * sum(tensor.numel() for tensor in network.state_dict().values())
+    assert averaged.device - plain.device == averaged.checkpoint - plain.checkpoint == bytes_
 
 
 def test_kept_numbers_are_those_of_a_real_pass() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from command_line import rlqkit, smoke_options
 
-from rlqkit.config import load_profile
+from rlqkit.config import Config, load_profile, with_overrides
 from rlqkit.data.imageset import Benchmark
 from rlqkit.data.loaders import external_data
 from rlqkit.errors import RlqkitError
@@ -23,6 +23,8 @@ from rlqkit.report.studies import (
     validation_table,
 )
 from rlqkit.runs.folder import RunFolder, run_id
+from rlqkit.runs.jobs import scheduled_runs
+from rlqkit.runs.plan import waits_for
 from rlqkit.runs.studies import Study, find_study, read_studies
 
 SMALL = """
@@ -66,11 +68,41 @@ def test_every_study_can_be_asked_in_every_profile(profile: str) -> None:
 
 def test_a_plan_holds_teachers_and_parents_before_what_needs_them() -> None:
     study, quick = read_studies(SMALL)["parts"], load_profile("quick")
-    planned = [(config.row, config.seed) for config in study.runs(quick)]
-    assert planned == [
-        ("teacher", 100), ("base", 1), ("base", 2), ("base", 3),
-        ("tad", 1), ("tad-hq", 1), ("mean-base", 1), ("tad", 2), ("tad-hq", 2), ("mean-base", 2),
+    planned = study.runs(quick)
+    assert [(config.row, config.seed) for config in planned] == [
+        ("teacher", 100), ("tad", 1), ("tad-hq", 1), ("base", 1), ("base", 2), ("mean-base", 1),
+        ("tad", 2), ("tad-hq", 2), ("base", 3), ("mean-base", 2),
     ]  # fmt: skip
+    require_order(planned)
+
+
+def require_order(planned: list[Config]) -> None:
+    """Whatever a run waits for stands before it."""
+    done: set[str] = set()
+    for config in planned:
+        assert {run_id(other) for other in waits_for(config)} <= done, config.row
+        done.add(run_id(config))
+
+
+def test_what_a_run_waits_for_waits_too() -> None:
+    """RLQ that goes on needs RLQ, which needs the teacher: three runs, and a scheduler has them."""
+    config = load_profile("quick", {"reproduce.rows": ["rlq-on", "mean-taught"]})
+    planned = scheduled_runs(config)
+    rows = {"rlq-on", "rlq", "teacher", "mean-taught", "self-taught", "lq-on", "base"}
+    assert {run.row for run in planned} == rows and len(planned) == len(rows)
+    require_order(planned)
+
+
+def test_a_teacher_with_cap_counts_what_cap_counts() -> None:
+    """Runs whose teachers differ are different runs, whatever their own row leaves out."""
+    for row, same in (("tad", False), ("base", True)):
+        ids = set()
+        for clusters in (5, 15):
+            config = load_profile("quick", {"row": row, "teacher.row": "teacher-cap"})
+            ids.add(run_id(with_overrides(config, {"cap.clusters": clusters})))
+        assert (len(ids) == 1) == same
+    usual = {run_id(load_profile("quick", {"row": "tad", "cap.clusters": k})) for k in (5, 15)}
+    assert len(usual) == 1
 
 
 @pytest.mark.parametrize(
@@ -85,6 +117,7 @@ def test_a_plan_holds_teachers_and_parents_before_what_needs_them() -> None:
         ('name = "two"', 'name = "hq-pairs"', "twice"),
         ('name = "two"', 'name = "two"\nlength = 0.0', "length is 0.0"),
         ('against = "hq-pairs"', 'against = "none"', "no variant none"),
+        ('name = "hq-pairs"', 'name = "hq-pairs"\nprofiles = ["laptop"]', "profiles without"),
         ("seeds = [1, 2]", 'seeds = ["1"]', "seeds"),
         ("seeds = [1, 2]", "seeds = []", "needs a seed"),
         ("[parts]", "parts = 3\n[others]", "not a value"),

@@ -145,8 +145,10 @@ def test_other_runs_are_refused(config: Config) -> None:
     with pytest.raises(RlqkitError, match="no run was given"):
         calibration_table([])
     small = measured(with_overrides(config, {"data.height": 64}), "last", **rates)
-    with pytest.raises(RlqkitError, match="differ in data set or input size"):
-        calibration_table([base, small])
+    older = measured(with_overrides(config, {"data.test": "wardrobe-v2-test2"}), "last", **rates)
+    for different in (small, older):
+        with pytest.raises(RlqkitError, match="differ in data set, test people or input size"):
+            calibration_table([base, different])
 
 
 def test_command_and_curves(config: Config, tmp_path: Path) -> None:

@@ -29,8 +29,7 @@ from rlqkit.report.explorer.choice import (
     people_of_test,
     settings,
 )
-from rlqkit.runs.device import machine
-from rlqkit.runs.experiment import load_network
+from rlqkit.runs.experiment import load_network, machine_of
 from rlqkit.runs.folder import RunFolder
 
 
@@ -157,6 +156,7 @@ def _shown_by(config: Config) -> dict[str, Any]:
     data = config.data
     return {
         "data.dataset": data.dataset, "data.root": data.root, "data.identities": data.identities,
+        "data.test": data.test, "data.test_root": data.test_root,
         "quality.severity": config.quality.severity, "quality.mix": degradation_mix(config),
         "evaluation.degradation_seed": config.evaluation.degradation_seed,
     }  # fmt: skip
@@ -179,7 +179,7 @@ def _titles(folders: Sequence[RunFolder], configs: Sequence[Config]) -> list[str
 def _describe(folder: RunFolder, stops: Sequence[Setting], work: Any) -> list[Matrix]:
     """Descriptors of the images in each setting, by the run's own size and arithmetic."""
     config = folder.config()
-    fabric, network, found = machine(config), load_network(folder), []
+    fabric, network, found = machine_of(folder), load_network(folder), []
     for stop in stops:
         stop.images.size = (config.data.height, config.data.width)
         found.append(extract_descriptors(network, stop.images, fabric, config))

@@ -19,7 +19,15 @@ from rlqkit.config import Config
 from rlqkit.data.images import read_image
 from rlqkit.data.imageset import ImageSet
 from rlqkit.data.loaders import degradation_mix, evaluation_images, severity
-from rlqkit.method.attributes import LIMBS, PoseClusters, pose_vector, scale_joints
+from rlqkit.method.attributes import (
+    LIMBS,
+    VECTOR_LENGTHS,
+    PoseClusters,
+    images_with_pose,
+    nearest_clusters,
+    pose_vector,
+    scale_joints,
+)
 from rlqkit.method.degradations import degrade, draw_kind
 from rlqkit.randomness import generator
 from rlqkit.report.figures.sheets import (
@@ -35,8 +43,7 @@ from rlqkit.report.figures.sheets import (
     skeleton_picture,
 )
 from rlqkit.report.style import GENDERS
-from rlqkit.runs.device import machine
-from rlqkit.runs.experiment import load_network
+from rlqkit.runs.experiment import load_network, machine_of
 from rlqkit.runs.folder import RunFolder
 
 Matrix = NDArray[np.float32]
@@ -137,12 +144,13 @@ def cluster_sheet(images: ImageSet, clusters: PoseClusters, examples: int = 4) -
 
 
 def pose_vectors(images: ImageSet, kind: str) -> NDArray[np.float64]:
-    """(n, length) pose vectors of an image set that has all its joints."""
+    """(n, length) pose vectors of an image set that has joints; NaN where nobody was found."""
     images.require_joints()
     assert images.joints is not None
-    sizes = images.table[["width", "height"]].to_numpy()
-    pairs = zip(images.joints, sizes, strict=True)
-    return np.stack([pose_vector(joints, (int(w), int(h)), kind) for joints, (w, h) in pairs])
+    vectors = np.full((len(images), VECTOR_LENGTHS[kind]), np.nan)
+    for i in images_with_pose(images.joints, images.sizes):
+        vectors[i] = pose_vector(images.joints[i], tuple(images.sizes[i]), kind)
+    return vectors
 
 
 def facing(images: ImageSet) -> NDArray[np.float64]:
@@ -153,7 +161,7 @@ def facing(images: ImageSet) -> NDArray[np.float64]:
     images.require_joints()
     assert images.joints is not None
     difference: NDArray[np.float64] = images.joints[:, 5, 0] - images.joints[:, 6, 0]
-    return difference / images.table["width"].to_numpy()
+    return difference / images.sizes[:, 0]
 
 
 def gender_sheet(images: ImageSet, config: Config, people: int = 10) -> Figure:
@@ -189,7 +197,7 @@ def branch_features(run: RunFolder, images: ImageSet, quality: str) -> dict[str,
         (its mirror isn't asked).
     """
     config = run.config()
-    fabric, data = machine(config), evaluation_images(images, quality, config)
+    fabric, data = machine_of(run), evaluation_images(images, quality, config)
     network: Any = fabric.to_device(load_network(run))
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(data), config.evaluation.batch):
@@ -201,8 +209,8 @@ def branch_features(run: RunFolder, images: ImageSet, quality: str) -> dict[str,
 
 
 def nearest_cluster(images: ImageSet, clusters: PoseClusters) -> NDArray[np.int64]:
-    """(n,) the pose cluster, 1..K, whose centre is nearest to each image's pose vector."""
-    vectors = pose_vectors(images, clusters.kind)
-    gaps = ((vectors[:, None] - clusters.centres[None]) ** 2).sum(axis=2)
-    nearest: NDArray[np.int64] = gaps.argmin(axis=1) + 1
-    return nearest
+    """(n,) the pose cluster whose centre is nearest to each image's pose vector, as
+    ``nearest_clusters`` gives it."""
+    images.require_joints()
+    assert images.joints is not None
+    return nearest_clusters(clusters, images.joints, images.sizes)

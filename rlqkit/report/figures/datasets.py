@@ -19,7 +19,7 @@ QUERY_FRAME = "#222222"
 
 
 def check_summary(report: pd.DataFrame) -> pd.DataFrame:
-    """A report of `datasets.check` with one row a check.
+    """A report of `data.check` with one row a check.
 
     Columns: findings, problems, and the first problem (or the first finding) in words.
     """

@@ -41,9 +41,7 @@ class Search:
     protocol: str
 
 
-def searches_by_protocol(
-    described: Described, query: ImageSet, gallery: ImageSet, index: int
-) -> list[Search]:
+def searches_by_protocol(described: Described, query: ImageSet, index: int) -> list[Search]:
     """The same HQ query and the same distances, once for each protocol."""
     distances = cosine_distances(described, index, HQ)
     picture = read_image(query.paths[index])

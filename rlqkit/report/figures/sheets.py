@@ -207,7 +207,7 @@ def rgb_of(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def skeleton_picture(points: NDArray[np.float64], scale: int = 1) -> Picture:
+def skeleton_picture(points: NDArray[np.float64]) -> Picture:
     """A skeleton in the 192x384 frame on white; points (17, 2), NaN gives an empty frame."""
     blank = np.full((384, 192, 3), 250, np.uint8)
     if not np.isfinite(points).all():
