@@ -552,8 +552,8 @@ def data_label(
 _RENDER_OPTIONS = (
     click.option("--set", "name", default="wardrobe-v2", show_default=True,
                  help="wardrobe-v2, wardrobe-v1, wardrobe-start or wardrobe-start-v2 (whom the "
-                      "quick and the laptop profile's weights have seen). The options below make "
-                      "another set from it."),
+                      "profiles' starting weights have seen). The options below make another set "
+                      "from it."),
     click.option("--seed", type=click.IntRange(min=0), help="Other people, clothes and cameras."),
     click.option("--identities", "train", type=click.IntRange(min=2), help="For training."),
     click.option("--validation-identities", "validation", type=click.IntRange(min=2)),

@@ -89,7 +89,7 @@ MEASURES = {
     "beside_strangers_lq": Measure(
         "beside a stranger's LQ image", True, "about half of all errors",
         "share of LQ images whose nearest neighbour is another person's LQ image",
-        fooled=False,
+        fooled=True,
     ),
 }  # fmt: skip
 """Measures of collapse by key, the most telling first. A neighbour comes from the pool of all HQ

@@ -191,8 +191,8 @@ def datasheet(
     wardrobes = {split: WARDROBES.get(key, "shared") for split, key in wardrobe_keys.items()}
     staging = settings["staging"]
     strangers = (
-        f"Validation and test people have a seed of their own ({own_seed}), on which nothing was "
-        "tuned." if own_seed is not None else "All people come from one seed."
+        f"Validation and test people have a seed of their own ({own_seed}); nothing of the drawing "
+        "was tuned on them." if own_seed is not None else "All people come from one seed."
     )  # fmt: skip
     if not settings["train"]["identities"]:
         strangers += " It holds test people alone, for networks trained on another set's people."
