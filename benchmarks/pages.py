@@ -34,16 +34,20 @@ def shipped_only(profile: str) -> Config:
     return load_profile(profile, {"runtime.results": NOWHERE})
 
 
+def shipped_results(profile: str) -> tables.Results:
+    """The runs of a profile's own rows that came with the kit."""
+    shipped_in = str(reference_folder(profile).parent)
+    return tables.read_results(load_profile(profile, {"runtime.results": shipped_in}))
+
+
 def summary(profile: str) -> str:
     """The profile's main table."""
-    file = reference_folder(profile) / "tables" / "summary.md"
-    return file.read_text(encoding="utf-8").strip() + "\n"
+    return tables.summary_as_markdown(shipped_results(profile)).strip() + "\n"
 
 
 def collapse(profile: str) -> str:
     """Whom LQ images lie next to, by row."""
-    config = load_profile(profile, {"runtime.results": str(reference_folder(profile).parent)})
-    return tables.collapse_as_markdown(tables.collapse_table(tables.read_results(config)))
+    return tables.collapse_as_markdown(tables.collapse_table(shipped_results(profile)))
 
 
 def study(profile: str, name: str) -> str:

@@ -285,6 +285,8 @@ def test_committed_tables_are_those_of_the_committed_runs(profile: str) -> None:
     ):
         table = pd.read_csv(folder / "tables" / f"{name}.csv")
         pd.testing.assert_frame_equal(table, found, check_dtype=False, check_column_type=False)
+    summary = (folder / "tables" / "summary.md").read_text(encoding="utf-8")
+    assert summary.strip() == tables.summary_as_markdown(results).strip()
 
 
 def test_every_row_of_the_main_tables_says_how_far_lq_has_collapsed() -> None:

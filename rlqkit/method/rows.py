@@ -54,7 +54,7 @@ class Row:
         separate_statistics: whether LQ images of a TAD step are normalised by themselves and leave
             no trace in the statistics, which are then those of HQ images.
         average_decay: of the exponential moving average over the steps whose weights are measured
-            and kept in the place of the last; 0 = the last.
+            and kept in the place of the last, batch statistics with them; 0 = the last.
         explanation: what the row shows, for the reader of the table.
     """
 

@@ -231,6 +231,11 @@ def summary_table(results: Results, rule: str = "last") -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("row")
 
 
+def summary_as_markdown(results: Results) -> str:
+    """``summary_table`` for a page."""
+    return _markdown(summary_table(results))
+
+
 def seed_table(results: Results, measure: str = "rank1", rule: str = "last") -> pd.DataFrame:
     """Every seed of every row by itself: the headline test on HQ and LQ queries, in percent."""
     metrics = results.metrics
@@ -363,8 +368,7 @@ def write_tables(config: Config, results: Results | None = None) -> list[Path]:
     title = _title(
         results, "rank1 in percent [95 % interval over identities], epoch: last", reasons
     )
-    summary = title + _markdown(summary_table(results))
-    (target / "summary.md").write_text(summary, encoding="utf-8")
+    (target / "summary.md").write_text(title + summary_as_markdown(results), encoding="utf-8")
     written += [target / "seeds_rank1.csv", target / "summary.md"]
     differences = difference_table(results)
     if len(differences):
