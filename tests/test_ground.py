@@ -290,12 +290,10 @@ def test_committed_tables_are_those_of_the_committed_runs(profile: str) -> None:
 
 
 def test_every_row_of_the_main_tables_says_how_far_lq_has_collapsed() -> None:
-    for profile in ("quick", "laptop"):
-        folder = reference_folder(profile)
-        results = tables.read_results(
-            load_profile(profile, {"runtime.results": str(folder.parent)})
-        )
-        rows = {run.row for run, _ in results.runs} - {"teacher"}
+    """But the quick mean's, which was shipped before runs kept it."""
+    for profile, without in (("quick", {"mean"}), ("laptop", set())):
+        results = PAGES.shipped_results(profile)
+        rows = {run.row for run, _ in results.runs} - {"teacher"} - without
         assert set(tables.collapse_table(results)["row"]) == rows
 
 
