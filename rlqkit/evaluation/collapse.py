@@ -37,6 +37,8 @@ DECIMALS = 6
 NEIGHBOURS = 5
 #: Measures that ask each image by itself, no pairs of people: what a run keeps (``to_json``).
 SINGLE = ("lq_given_stranger", "identity_purity", "same_image_cosine", "beside_strangers_lq")
+ENDS = ("estimate", "low", "high")
+"""Columns of ``collapse_intervals`` that hold a value and its interval."""
 Matrix = NDArray[np.floating[Any]]
 Parts = tuple[NDArray[np.float64], NDArray[np.float64]]
 

@@ -19,6 +19,7 @@ from rlqkit.config import Config, dataset_settings, load_profile
 from rlqkit.data.published.figures import published_images
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.collapse import (
+    ENDS,
     MEASURES,
     SINGLE,
     PersonSums,
@@ -44,7 +45,6 @@ from rlqkit.runs.plan import planned_runs
 ROW_ORDER = list(all_rows())
 REFERENCES = ("base", "base-lq")
 """Rows that the others are measured against: what CAP and TAD add to, and what TAD has to beat."""
-ENDS = ("estimate", "low", "high")
 SD = " ± sd"
 """Ends the title of a column that holds the spread over single-shot galleries."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,14 +14,13 @@ from rlqkit.config import Config, config_hash, get
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.method.rows import find_row
 from rlqkit.method.training import PlannedPhase
+from rlqkit.progress import Say
 from rlqkit.runs.backbone import build_network
 from rlqkit.runs.costs import THROUGHPUT, estimate, sizes_of
 from rlqkit.runs.device import side_by_side
 from rlqkit.runs.experiment import prepare, resolve
 from rlqkit.runs.plan import planned_runs, settings_lines, teacher_row
 from rlqkit.runs.published import PublishedRun, published_runs
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

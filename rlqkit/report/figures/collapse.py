@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlqkit.evaluation.collapse import MEASURES
+from rlqkit.evaluation.collapse import ENDS, MEASURES
 from rlqkit.evaluation.severity import DIALS
 from rlqkit.method.degradations import KINDS
 from rlqkit.report.style import (
@@ -108,9 +108,6 @@ def _with_errors(lines: pd.DataFrame, measure: str) -> tuple[np.ndarray, np.ndar
     """Values and (2, n) lengths of their whiskers, in percent where the measure is a share."""
     value, low, high = (_shown(lines[c].to_numpy(float), measure) for c in ENDS)
     return value, np.maximum(np.stack([value - low, high - value]), 0)
-
-
-ENDS = ("estimate", "low", "high")
 
 
 def _shown(values: np.ndarray | float, measure: str) -> np.ndarray:
