@@ -243,11 +243,7 @@ def test_killed_and_resumed_with_torchrun_gives_the_same_bits(
     assert not run.finished
     assert read_checkpoint(run.path / "checkpoint.pt")["next_phase"] == 1
 
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    resumed = subprocess.run(
-        [*command, "2", "-m", "rlqkit", *options], cwd=TESTS.parent, capture_output=True, text=True,
-        timeout=PATIENCE, env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    resumed = torchrun(*options)
 
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.count("run folder") == 1
@@ -255,6 +251,28 @@ def test_killed_and_resumed_with_torchrun_gives_the_same_bits(
         same = (run.path / name).read_bytes() == (whole["rlq"].path / name).read_bytes()
         assert same, name
     assert without_seconds(run) == without_seconds(whole["rlq"])
+
+
+def torchrun(*options: Any) -> subprocess.CompletedProcess[str]:
+    """rlqkit in two processes, as a user starts them."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    return subprocess.run(
+        [*command, "2", "-m", "rlqkit", *map(str, options)], cwd=TESTS.parent, text=True,
+        capture_output=True, check=False, timeout=PATIENCE,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+
+
+def test_a_mean_of_rows_that_two_processes_trained(tiny_wardrobe: Path, tmp_path: Path) -> None:
+    """Its parents first, then the mean, by process 0; both processes end well."""
+    short = {"training__batch": 4, "training__steps": 2, "averaging__batches": 1}
+    options = ["train", *smoke_options(tiny_wardrobe, tmp_path, **short), "--row"]
+    early = torchrun(*options, "mean")
+    assert early.returncode != 0 and "train it first: --row base" in early.stderr
+    for row in ("base", "base-lq", "mean"):
+        done = torchrun(*options, row)
+        assert done.returncode == 0, done.stderr
+    assert runs_of(tmp_path)["mean"].finished
 
 
 def without_seconds(run: RunFolder) -> list[dict[str, Any]]:
