@@ -263,6 +263,7 @@ def torchrun(*options: Any) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_mean_of_rows_that_two_processes_trained(tiny_wardrobe: Path, tmp_path: Path) -> None:
     """Its parents first, then the mean, by process 0; both processes end well."""
     short = {"training__batch": 4, "training__steps": 2, "averaging__batches": 1}
