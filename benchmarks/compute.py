@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rlqkit.config import load_profile
 from rlqkit.runs.folder import RunFolder, run_id
-from rlqkit.runs.plan import planned_runs
+from rlqkit.runs.plan import planned_runs, with_all_before
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"
@@ -23,7 +23,9 @@ def parts() -> dict[str, list[RunFolder]]:
         run_id(config)
         for profile in ("quick", "laptop")
         for seed in (1, 2, 3)
-        for config in planned_runs(load_profile(profile, {"reproduce.seeds": [seed]}))
+        for config in with_all_before(
+            planned_runs(load_profile(profile, {"reproduce.seeds": [seed]}))
+        )
     }
     found = {
         folder: [RunFolder(run) for run in sorted((REFERENCE / folder / "runs").iterdir())]
