@@ -1,5 +1,6 @@
 """Every figure of a run can be computed again: from per query results, features, weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rlqkit.evaluation.protocol import (
     MIXED,
     Evaluation,
     describe_images,
+    headline_collapse,
     measure,
     summarise,
 )
@@ -238,3 +240,15 @@ def test_weights_that_differ_are_measured_apart() -> None:
     assert experiment._same_weights(one, {k: v.clone() for k, v in one.items()})
     assert not experiment._same_weights(one, one | {"a": torch.tensor([0.0, 1e-7])})
     assert not experiment._same_weights(one, {"a": one["a"]})
+
+
+def test_queries_of_one_camera_cannot_say_who_lies_beside_whom(finished: RunFolder) -> None:
+    """A neighbour comes from another camera; where there is none, a run keeps no collapse."""
+    benchmark, features = load_benchmark(finished.config()), finished.features()
+    assert headline_collapse(features, benchmark) is not None
+    query = benchmark["query"]
+    single = replace(query, table=query.table.assign(camera=0))
+    alone = replace(query, table=query.table.assign(identity=0))
+    for images in (single, alone):
+        sets = benchmark.sets | {"query": images}
+        assert headline_collapse(features, replace(benchmark, sets=sets)) is None
