@@ -21,6 +21,9 @@ import gpu
 import scale
 
 from rlqkit.config import Config, load_profile
+from rlqkit.data.loaders import load_benchmark
+from rlqkit.evaluation.imaginary import random_features
+from rlqkit.evaluation.protocol import HQ, MIXED, headline, headline_collapse
 from rlqkit.report import selection, shipped, studies, tables
 from rlqkit.runs.folder import reference_folder
 from rlqkit.runs.studies import find_study
@@ -46,8 +49,13 @@ def summary(profile: str) -> str:
 
 
 def collapse(profile: str) -> str:
-    """Whom LQ images lie next to, by row."""
-    return tables.collapse_as_markdown(tables.collapse_table(shipped_results(profile)))
+    """Whom LQ images lie next to, by row, and the floor: what random features say."""
+    benchmark = load_benchmark(load_profile(profile))
+    split = headline(benchmark).query
+    random = random_features(benchmark[split].metric_arrays()[0])
+    features = dict(zip([(split, HQ), (split, MIXED)], random, strict=True))
+    table = tables.collapse_table(shipped_results(profile))
+    return tables.collapse_as_markdown(table, headline_collapse(features, benchmark))
 
 
 def study(profile: str, name: str) -> str:

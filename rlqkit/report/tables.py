@@ -39,7 +39,7 @@ from rlqkit.evaluation.protocol import HQ, LQ, MIXED, headline_name
 from rlqkit.method.degradations import KINDS
 from rlqkit.method.rows import all_rows, find_row
 from rlqkit.runs.differences import differences_from_paper, in_words
-from rlqkit.runs.folder import RunFolder, metrics_of, profile_folder, together
+from rlqkit.runs.folder import COLLAPSE, RunFolder, metrics_of, profile_folder, together
 from rlqkit.runs.plan import planned_runs
 
 ROW_ORDER = list(all_rows())
@@ -297,7 +297,7 @@ def collapse_table(results: Results, measures: Iterable[str] = SINGLE) -> pd.Dat
     """
     runs: dict[str, list[PersonSums]] = {}
     for config, folder in results.runs:
-        if (folder.path / "collapse.json").is_file() and not find_row(config.row).external:
+        if (folder.path / COLLAPSE).is_file() and not find_row(config.row).external:
             runs.setdefault(config.row, []).append(folder.collapse())
     if not runs:
         return pd.DataFrame()
@@ -313,8 +313,13 @@ def collapse_table(results: Results, measures: Iterable[str] = SINGLE) -> pd.Dat
     return found
 
 
-def collapse_as_markdown(table: pd.DataFrame) -> str:
-    """The table for a page: a line a row, a column a measure; in brackets 95 % over people."""
+def collapse_as_markdown(table: pd.DataFrame, floor: PersonSums | None = None) -> str:
+    """The table for a page: a line a row, a column a measure; in brackets 95 % over people.
+
+    Args:
+        table: of ``collapse_table``.
+        floor: what random features score on the same images; None = no such line.
+    """
     measures = list(dict.fromkeys(table["measure"]))
     titles = [MEASURES[measure].title.replace("|", "\\|") for measure in measures]
     lines = [f"| row | {' | '.join(titles)} | seeds |", "|---" + "|---:" * (len(titles) + 1) + "|"]
@@ -322,6 +327,9 @@ def collapse_as_markdown(table: pd.DataFrame) -> str:
         cells = [_with_interval(line) for line in mine.to_dict("records")]
         seeds = mine["seeds"].iloc[0]
         lines.append(f"| {find_row(str(row)).title} | {' | '.join(cells)} | {seeds} |")
+    if floor is not None:
+        found = collapse_intervals({"": floor}, tuple(measures)).to_dict("records")
+        lines.append(f"| random features | {' | '.join(map(_with_interval, found))} | – |")
     return "\n".join(lines) + "\n"
 
 

@@ -118,6 +118,10 @@ def reference_folder(profile: str) -> Path:
     return Path(__file__).resolve().parents[2] / "results" / "reference" / profile
 
 
+COLLAPSE = "collapse.json"
+"""File of a run's measures of collapse; absent where its headline's queries can't be asked."""
+
+
 KIT, READ = "kit", "read"
 """Keys of config.json beside the configuration: version of the kit, digests of what was read."""
 
@@ -345,7 +349,7 @@ class RunFolder:
 
     def save_collapse(self, sums: PersonSums) -> None:
         """Writes the measures of collapse, person by person."""
-        self.save_json("collapse.json", sums.to_json())
+        self.save_json(COLLAPSE, sums.to_json())
 
     def collapse(self) -> PersonSums:
         """The measures of collapse on the headline's queries, person by person.
@@ -354,10 +358,10 @@ class RunFolder:
             RlqkitError: the file is missing, as in runs of older kits, or holds something else.
         """
         try:
-            return PersonSums.from_json(self._json("collapse.json"))
+            return PersonSums.from_json(self._json(COLLAPSE))
         except (KeyError, TypeError, ValueError):
             raise RlqkitError(
-                f"{self.path / 'collapse.json'} holds no measures of this kit; delete it, and "
+                f"{self.path / COLLAPSE} holds no measures of this kit; delete it, and "
                 "tables of collapse leave the run out"
             ) from None
 
