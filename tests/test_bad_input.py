@@ -1,6 +1,5 @@
 """Bad input: one line on stderr that names the thing and the remedy, exit code 2, nothing lost."""
 
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +109,6 @@ def test_truncated_image(broken_wardrobe: Path, results: Path, cache: int, worke
     file = truncate(broken_wardrobe, "train")
     changes = {"data__cache_megabytes": cache, "data__workers": workers}
     refused(train(broken_wardrobe, results, **changes), file, "truncated", "restore")
-    for worker in multiprocessing.active_children():  # torch would wait five seconds for each
-        worker.terminate()
 
 
 def test_truncated_query_image_loses_no_training(
