@@ -50,6 +50,31 @@ class Plane(NamedTuple):
         return np.asarray(moved @ self.axes, np.float32)
 
 
+def umap_reducer(points: int, seed: int, neighbours: int, **settings: Any) -> Any:
+    """The kit's UMAP, seeded: two dimensions, cosine, in one thread.
+
+    Args:
+        points: how many images it will lay out; neighbours are at most one less.
+        seed: of the layout and of what is placed into it later.
+        neighbours: UMAP's ``n_neighbors``.
+        settings: further ones of ``umap.UMAP``.
+    """
+    use_writable_caches()  # numba, below umap, keeps what it compiles
+    import umap  # here, since importing it compiles for seconds and only pictures need it
+
+    # A seeded layout runs in one thread, and umap warns when it has to set that itself: asking
+    # for one thread says the same thing without the warning.
+    return umap.UMAP(
+        n_components=2,
+        n_neighbors=min(neighbours, points - 1),
+        metric="cosine",
+        random_state=seed,
+        transform_seed=seed,
+        n_jobs=1,
+        **settings,
+    )
+
+
 def joint_umap(
     hq: Features, lq: Features, seed: int = 0, neighbours: int = 15
 ) -> tuple[Positions, Positions]:
@@ -70,7 +95,7 @@ def joint_umap(
     hq_features, lq_features = _checked(hq, lq)
     together = np.concatenate([hq_features, lq_features])
     with _threads_kept():
-        positions = _reducer(len(together), seed, neighbours).fit_transform(together)
+        positions = umap_reducer(len(together), seed, neighbours).fit_transform(together)
     whole = np.asarray(positions, np.float32)
     return whole[: len(hq_features)], whole[len(hq_features) :]
 
@@ -97,7 +122,7 @@ def umap_view(
     """
     hq_features, lq_features = _checked(hq, lq)
     with _threads_kept():
-        reducer = _reducer(len(hq_features), seed, neighbours)
+        reducer = umap_reducer(len(hq_features), seed, neighbours)
         hq_positions = reducer.fit_transform(hq_features)
         lq_positions = reducer.transform(lq_features)
     return np.asarray(hq_positions, np.float32), np.asarray(lq_positions, np.float32)
@@ -165,19 +190,3 @@ def _threads_kept() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def _reducer(points: int, seed: int, neighbours: int) -> Any:
-    use_writable_caches()  # numba, below umap, keeps what it compiles
-    import umap  # here, since importing it compiles for seconds and only pictures need it
-
-    # A seeded layout runs in one thread, and umap warns when it has to set that itself: asking
-    # for one thread says the same thing without the warning.
-    return umap.UMAP(
-        n_components=2,
-        n_neighbors=min(neighbours, points - 1),
-        metric="cosine",
-        random_state=seed,
-        transform_seed=seed,
-        n_jobs=1,
-    )

@@ -25,7 +25,7 @@ from rlqkit.report.tables import Results, no_result_reasons
 from rlqkit.runs.claims import Claim, best_other, read_claims
 from rlqkit.runs.costs import estimate, sizes_of
 from rlqkit.runs.folder import RunFolder, find_runs, profile_folder, run_id
-from rlqkit.runs.published import PublishedRun, as_quoted, published_runs
+from rlqkit.runs.published import PublishedRun, Quoted, as_quoted, published_runs
 
 REPRODUCED, WITHIN, NOT_REPRODUCED = "reproduced", "within spread", "not reproduced"
 NEEDS_DATA, NO_RESULT, OTHERS = "needs data", "no result", "no run described"
@@ -170,18 +170,23 @@ def _judged(
 
 def _measured(claim: Claim, run: PublishedRun, folders: Sequence[RunFolder]) -> Ours:
     test = _test_of(claim, run)
-    quoted = [as_quoted(folder.history().to_dict("records")) for folder in folders]
+    quoted = [_quoted(folder) for folder in folders]
     queries = [select(folder.per_query(), (HQ, HQ, test), RULE) for folder in folders]
     reasons = [reason for folder in folders for reason in _differences(folder)]
-    known = [q for q in quoted if q is not None]
-    if len(known) < len(folders):
-        reasons.append(f"epochs were not measured by {RULE}")
-    whole = clustered_interval(pd.concat(queries, ignore_index=True))
-    rank1 = [100 * q.rank1 for q in known] or [100 * whole.estimate]
     return Ours(
-        tuple(rank1), tuple(100 * q.mAP for q in known) or (float("nan"),), whole,
-        tuple(dict.fromkeys(reasons)),
+        tuple(100 * q.rank1 for q in quoted), tuple(100 * q.mAP for q in quoted),
+        clustered_interval(pd.concat(queries, ignore_index=True)), tuple(dict.fromkeys(reasons)),
     )  # fmt: skip
+
+
+def _quoted(folder: RunFolder) -> Quoted:
+    found = as_quoted(folder.history().to_dict("records"))
+    if found is None:
+        raise RlqkitError(
+            f"{folder.path / 'history.json'} has no epoch measured by {RULE}: restore it, or "
+            "remove the folder and train the run again"
+        )
+    return found
 
 
 def _differences(folder: RunFolder) -> list[str]:

@@ -17,7 +17,7 @@ from rlqkit.evaluation.intervals import CONDITIONS, Condition, clustered_interva
 from rlqkit.evaluation.protocol import HQ, MIXED, headline_name
 from rlqkit.method.rows import find_row
 from rlqkit.report.tables import Results, read_results
-from rlqkit.runs.folder import COLLAPSE, RunFolder, profile_folder, reference_folder
+from rlqkit.runs.folder import COLLAPSE, RECORDS, RunFolder, profile_folder, reference_folder
 from rlqkit.runs.plan import planned_runs
 
 COLUMNS = (
@@ -184,7 +184,7 @@ def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[s
     ]
 
 
-SMALL = ("config.json", "environment.json", "history.json", "metrics.json", "per_query.parquet")
+SMALL = (*RECORDS, "per_query.parquet")
 """What is shipped of every run; checkpoints never are."""
 WITH_WEIGHTS = ("teacher", "base", "tad", "rlq", "base-lq")
 """Rows whose weights are shipped as well, in 16 bits: what the notebooks take apart."""

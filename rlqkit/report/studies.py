@@ -20,11 +20,8 @@ from rlqkit.evaluation.intervals import (
 from rlqkit.evaluation.protocol import headline_name
 from rlqkit.method.rows import find_row
 from rlqkit.report.comparison import has_figures
-from rlqkit.runs.folder import RunFolder, profile_folder
+from rlqkit.runs.folder import RECORDS, RunFolder, profile_folder
 from rlqkit.runs.studies import Study, Variant
-
-SMALL = ("config.json", "environment.json", "history.json", "metrics.json")
-"""What is shipped of a study's run beside the queries of the headline test."""
 
 
 def runs_of(study: Study, profile: Config, variant: Variant | None) -> dict[int, RunFolder]:
@@ -187,7 +184,7 @@ def ship_study(study: Study, profile: Config, target: Path) -> list[Path]:
         if not folder.finished or has_figures(copy):
             continue
         copy.path.mkdir(parents=True, exist_ok=True)  # what an interrupted copy left is replaced
-        for name in SMALL:
+        for name in RECORDS:
             shutil.copyfile(folder.path / name, copy.path / name)
         copy.save_per_query(_of_the_headline(folder.per_query(), study.rules))
         written.append(copy.path)

@@ -118,6 +118,8 @@ def reference_folder(profile: str) -> Path:
     return Path(__file__).resolve().parents[2] / "results" / "reference" / profile
 
 
+RECORDS = ("config.json", "environment.json", "history.json", "metrics.json")
+"""Files that every trained run has beside its queries, weights and descriptors."""
 COLLAPSE = "collapse.json"
 """File of a run's measures of collapse; absent where its headline's queries can't be asked."""
 

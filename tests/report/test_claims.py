@@ -151,6 +151,13 @@ def test_fewer_images_give_no_verdict(tmp_path: Path) -> None:
     assert line["verdict"] == NO_RESULT and "train" in str(line["why"])
 
 
+def test_a_history_without_measured_epochs_is_refused(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path, 42.1, published_images("ltcc"))
+    folder.save_json("history.json", [{"epoch": 3, "phase": "cap", "steps": 9}])
+    with pytest.raises(RlqkitError, match=r"history.json has no epoch measured by best_test"):
+        ledger(str(tmp_path), "ltcc")
+
+
 def test_directions_come_from_the_published_figures_and_the_runs() -> None:
     config = load_profile("laptop", {"data.test": ""})
     folder, runs = reference_folder("laptop"), []

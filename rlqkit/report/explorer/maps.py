@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
 from rlqkit.evaluation.collapse import Matrix
-from rlqkit.evaluation.maps import faithfulness
-from rlqkit.files import use_writable_caches
+from rlqkit.evaluation.maps import faithfulness, umap_reducer
 
 NEIGHBOURHOOD = 15
 """Size of UMAP's neighbourhoods, and of those that trustworthiness looks at."""
@@ -34,15 +33,10 @@ def lay_out(features: Matrix, start: Positions | None, seed: int = 0) -> Positio
     """
     if start is not None and len(start) != len(features):  # UMAP would write past the end
         raise ValueError(f"{len(start)} places to begin for {len(features)} images")
-    use_writable_caches()  # numba, below umap, keeps what it compiles
-    import umap  # here, since importing it compiles for seconds and only pictures need it
-
-    reducer = umap.UMAP(
-        n_components=2,
-        n_neighbors=min(NEIGHBOURHOOD, len(features) - 1),
-        metric="cosine",
-        random_state=seed,
-        n_jobs=1,
+    reducer = umap_reducer(
+        len(features),
+        seed,
+        NEIGHBOURHOOD,
         init="spectral" if start is None else start.astype(np.float32),
         n_epochs=None if start is None else EPOCHS,
     )
