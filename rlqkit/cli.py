@@ -377,12 +377,13 @@ def claims(dataset: str | None, results: str) -> None:
     """Print each published figure beside one's own runs of it: a verdict, or what it takes.
 
     Written as CSV and HTML into RESULTS/paper/tables. Verdicts need runs on the real data sets,
-    trained by the command that is printed; rendered people never give one.
+    trained by the command that is printed; rendered people never give one, and their directions
+    stand in a table of their own.
     """
-    from rlqkit.report.claims import in_short, write_claims
+    from rlqkit.report.claims import directions_in_short, in_short, write_claims
 
-    table, files = write_claims(results, dataset)
-    for line in in_short(table):
+    table, told, files = write_claims(results, dataset)
+    for line in (*in_short(table), *directions_in_short(told)):
         click.echo(line)
     click.echo(f"written: {', '.join(str(file) for file in files)}")
 

@@ -26,6 +26,9 @@ class Claim:
         rank1, mAP: the figure.
         gain: least and most points of rank-1 over other methods, where only that is published.
         kind: who says so.
+        selection: how the epoch was chosen; best_test: rank-1 and mAP each from the epoch that was
+            best on the test set.
+        seeds: best_2_of_4 = mean of the best two of four runs, best_1 = the best run, one = a run.
         source: where; files of repositories as owner/name@commit:file:line.
         run: name of the published run that would make the figure again; "" = none is described.
     """
@@ -42,6 +45,8 @@ class Claim:
     rank1: float = 0.0
     mAP: float = 0.0
     gain: tuple[float, ...] = ()
+    selection: Literal["not stated", "best_test"] = "not stated"
+    seeds: Literal["not stated", "best_2_of_4", "best_1", "one"] = "not stated"
     run: str = ""
 
     @property
@@ -100,8 +105,9 @@ def _read(entry: dict[str, Any], number: int, runs: dict[str, PublishedRun]) -> 
 def best_other(claim: Claim, claims: Iterable[Claim]) -> Claim | None:
     """The best method with the same backbone, data set and protocol that isn't the claim's own.
 
-    What a gain over "existing approaches" is measured from: figures of papers and of their authors'
-    repositories, with the protocol and the shots of the claim. None if there is none.
+    What a gain over "existing approaches" is measured from: stated figures of papers and of their
+    authors' repositories; a gallery of single or of multiple shots counts alike, since the claim
+    doesn't say. None if there is none.
     """
     rivals = [
         other

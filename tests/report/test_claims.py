@@ -17,6 +17,7 @@ from rlqkit.evaluation.protocol import HQ
 from rlqkit.report.claims import (
     MEANING,
     NEEDS_DATA,
+    NO_MEASURE,
     NO_RESULT,
     NOT_REPRODUCED,
     OTHERS,
@@ -28,10 +29,11 @@ from rlqkit.report.claims import (
     ledger,
     verdict,
 )
-from rlqkit.report.tables import Results
+from rlqkit.report.studies import study_table
 from rlqkit.runs.claims import best_other, read_claims
-from rlqkit.runs.folder import RunFolder, reference_folder
+from rlqkit.runs.folder import RunFolder
 from rlqkit.runs.published import published_runs
+from rlqkit.runs.studies import find_study
 
 CLAIM = '[[claim]]\nmethod = "RLQ"\ndataset = "ltcc"\nkind = "paper"\nsource = "x"\n'
 PEOPLE, QUERIES = 75, 6
@@ -45,7 +47,8 @@ def ours(*rank1: float, low: float = 0.40, high: float = 0.50) -> Ours:
     ("published", "runs", "expected"),
     [
         ((46.4, 46.4), ours(46.1, 46.2), REPRODUCED),  # half a point
-        ((46.4, 46.4), ours(43.0, 48.0), REPRODUCED),  # between the seeds
+        ((46.4, 46.4), ours(43.0, 48.0), WITHIN),  # the mean is 45.5
+        ((52.0, 52.0), ours(30.0, 60.0), WITHIN),  # between the seeds, outside the interval
         ((46.4, 46.4), ours(44.0, 45.0), WITHIN),
         ((51.0, 51.0), ours(44.0, 45.0), NOT_REPRODUCED),
         ((38.0, 38.0), ours(44.0, 45.0), NOT_REPRODUCED),
@@ -57,6 +60,14 @@ def test_verdicts(published: tuple[float, float], runs: Ours, expected: str) -> 
     assert verdict(*published, runs) == expected
 
 
+def test_seeds_are_quoted_as_the_source_does() -> None:
+    runs = ours(40.0, 43.0, 45.0, 47.0)
+    assert verdict(46.4, 46.4, runs) == WITHIN
+    assert verdict(46.4, 46.4, runs, "best_2_of_4") == REPRODUCED  # 46.0
+    assert verdict(47.4, 47.4, runs, "best_1") == REPRODUCED
+    assert verdict(47.4, 47.4, runs, "one") == WITHIN
+
+
 def test_the_file_holds_the_published_figures_and_their_runs() -> None:
     claims, runs = read_claims(), {run.name: run for run in published_runs()}
     named = {claim.run for claim in claims} - {""}
@@ -64,6 +75,8 @@ def test_the_file_holds_the_published_figures_and_their_runs() -> None:
     for claim in claims:  # a figure that has a run stands there with the same rank-1
         if claim.run and claim.rank1:
             assert claim.rank1 in {figure.rank1 for figure in runs[claim.run].figures}, claim
+        if claim.run:  # of the method's own authors, who say how they chose
+            assert claim.selection == RULE and claim.seeds != "not stated", claim
     assert {claim.run for claim in claims if claim.gain and claim.run} == {
         "last-rlq", "deepchange-rlq", "prcc-rlq",
     }  # fmt: skip
@@ -100,10 +113,23 @@ def test_a_gain_is_over_the_best_other_method() -> None:
 def test_without_runs_every_figure_says_what_it_takes() -> None:
     table = ledger("nowhere", "ltcc")
     waiting = table[table["verdict"] == NEEDS_DATA]
-    assert set(table["verdict"]) == {NEEDS_DATA, OTHERS} and len(waiting) >= 15
+    assert set(table["verdict"]) == {NEEDS_DATA, NO_MEASURE, OTHERS} and len(waiting) >= 15
     assert waiting["command"].str.contains("rlqkit train --profile paper").all()
-    assert (waiting["hours"].astype(float) > 0).all()
+    rlq = waiting[waiting["command"].str.contains("--row rlq")]["hours"].astype(float)
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    of_page = next(line for line in page.splitlines() if line.startswith("| RLQ |")).split("|")[2]
+    assert rlq.min() == pytest.approx(float(of_page), abs=0.5)  # ltcc, on the GPU of that page
     assert set(table["verdict"]) <= MEANING.keys()
+
+
+def test_what_no_run_can_judge_says_so() -> None:
+    table = ledger("nowhere").set_index(["dataset", "published"])
+    assert table.loc[("last", "+1.6 to +2.9"), "verdict"] == NEEDS_DATA  # 77.9 − 75.0 = 2.9
+    prcc = table.loc[("prcc", "+5.3 to +6.0")]
+    assert prcc["verdict"] == NO_MEASURE and "65.1 is -0.4 over" in prcc["why"]
+    assert prcc["command"]
+    competitive = table.loc[("ltcc", "no figure")]
+    assert competitive["verdict"] == NO_MEASURE and "no figure" in competitive["why"]
 
 
 def made_up_run(results: Path, rank1: float, images: dict[str, int]) -> RunFolder:
@@ -159,19 +185,19 @@ def test_a_history_without_measured_epochs_is_refused(tmp_path: Path) -> None:
 
 
 def test_directions_come_from_the_published_figures_and_the_runs() -> None:
-    config = load_profile("laptop", {"data.test": ""})
-    folder, runs = reference_folder("laptop"), []
-    for path in sorted(folder.glob("runs/*/metrics.json")):
-        run = RunFolder(path.parent)
-        runs.append((run.config(), run))
-    results = Results(config, tuple(runs), ())
-    table = directions(results).set_index("row")
-    per_row = {row: set(seeds) for row, seeds in results.per_query.items()}
-    assert set(table["agrees"]) <= {"yes", "no", "can't be told"} and len(table) >= 2
-    assert (table["low"] <= table["ours"]).all() and (table["ours"] <= table["high"]).all()
-    told = table[table["agrees"] != "can't be told"]
-    assert ((told["low"] > 0) | (told["high"] < 0)).all() and "base" in per_row
-    assert table.loc["RLQ", "published"] > 0
+    profile = load_profile("laptop", {"runtime.results": "nowhere"})
+    table = directions(profile).set_index("row")
+    assert set(table["agrees"]) <= {"yes", "no", "can't be told"} and len(table) == 9
+    assert (table["seeds"] == 3).all() and table.loc["RLQ", "published"] > 0
+    runs = study_table(find_study("rows"), profile).set_index(["variant", "condition"])
+    rlq = runs.loc[("rlq", "HQ")]
+    assert tuple(table.loc["RLQ", ["ours", "low", "high"]]) == tuple(
+        rlq[["estimate", "low", "high"]]
+    )
+    for _, line in table.iterrows():
+        told = line["low"] > 0 or line["high"] < 0
+        same = (line["ours"] > 0) == (line["published"] > 0)
+        assert line["agrees"] == (("yes" if same else "no") if told else "can't be told")
 
 
 def test_command(tmp_path: Path) -> None:
@@ -181,5 +207,7 @@ def test_command(tmp_path: Path) -> None:
     page = (written / "claims_last.html").read_text()
     assert "<table" in page and "http-equiv" not in page and "<script" not in page
     assert len(pd.read_csv(written / "claims_last.csv")) == len(read_claims("last"))
+    assert "SYNTHETIC" in page and "SYNTHETIC" in outcome.out
+    assert len(pd.read_csv(written / "directions.csv")) == 9
     wrong = rlqkit("claims", "--dataset", "market", "--results", str(tmp_path))
     assert wrong.code == 2 and 'no published figure on data set "market"' in wrong.err
