@@ -200,6 +200,27 @@ class ImageSet:
             )
 
 
+def clothes_ids(identities: pd.Series, outfits: pd.Series) -> np.ndarray:
+    """Clothes ids of a data set's images, unique over all its splits.
+
+    Images share an id if they show the same identity in the same outfit; an image without an
+    outfit has an id of its own.
+
+    Args:
+        identities: (n,) of all splits.
+        outfits: (n,) names within the identity, "" where nobody labelled one.
+
+    Returns:
+        (n,) int64, numbered as they first appear.
+    """
+    # A bare number is never equal to "outfit <text>", so own classes and outfits can't meet.
+    blank = outfits.to_numpy() == ""
+    own = np.arange(len(outfits)).astype(str)
+    worn = np.where(blank, own, "outfit " + outfits.to_numpy(dtype=object))
+    keys = identities.astype(str).to_numpy(dtype=object) + "/" + worn
+    return pd.factorize(keys)[0].astype(np.int64)
+
+
 @dataclass(frozen=True)
 class RetrievalTest:
     """One named evaluation: the images of one split search those of another.

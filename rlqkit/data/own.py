@@ -6,10 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from rlqkit.data.imageset import SPLITS, UNKNOWN, Benchmark, ImageSet, RetrievalTest
+from rlqkit.data.imageset import (
+    IDENTITY_GROUPS,
+    SPLITS,
+    UNKNOWN,
+    Benchmark,
+    ImageSet,
+    RetrievalTest,
+    clothes_ids,
+)
+from rlqkit.data.wardrobe import shared_identity
 from rlqkit.errors import RlqkitError
 
 STANDARD_TESTS = tuple(RetrievalTest(rule, rule=rule) for rule in ("general", "SC", "CC"))
@@ -48,17 +56,15 @@ def benchmark_of(
         tests: what is evaluated; the last one is the headline.
 
     Raises:
-        RlqkitError: no sample, an unknown split, a split missing, an image that isn't there, or a
-            split of which only some images have an outfit.
+        RlqkitError: no sample, an unknown split, a split missing, an image that isn't there, a
+            split of which only some images have an outfit, or a test person who is in train or in
+            validation too.
     """
     table = pd.DataFrame(list(samples), columns=list(Sample._fields))
     if table.empty:
         raise RlqkitError(f"{name}: no image found in {root}; check the folder and the loader")
     _check(name, root, table)
-    # a bare number is never equal to "outfit <text>", so own classes and outfits can't meet
-    own = pd.Series(np.arange(len(table)).astype(str))
-    outfit = own.where(table["outfit"] == "", "outfit " + table["outfit"])
-    table["clothes"] = pd.factorize(table["identity"].astype(str) + "/" + outfit)[0]
+    table["clothes"] = clothes_ids(table["identity"], table["outfit"])
     sets = {}
     for split in dict.fromkeys(table["split"]):
         rows = table[table["split"] == split].reset_index(drop=True)
@@ -83,3 +89,24 @@ def _check(name: str, root: Path, table: pd.DataFrame) -> None:
         if blank.any() and not blank.all():
             file = rows.loc[blank, "file"].iloc[0]
             raise RlqkitError(f"{name}: {file} has no outfit, though others of {split} do")
+    _check_identities(name, table)
+
+
+def _check_identities(name: str, table: pd.DataFrame) -> None:
+    """Test people are nobody's training or validation people.
+
+    Validation may show training people, as PRCC's does; external people needn't be numbered as
+    the others are, since TAD never looks at their numbers.
+    """
+    of = {
+        group: table.loc[table["split"].isin(splits), "identity"].to_numpy()
+        for group, splits in IDENTITY_GROUPS.items()
+    }
+    for group in ("train", "validation"):
+        shared = shared_identity({group: of[group], "test": of["test"]})
+        if shared is not None:
+            raise RlqkitError(
+                f"{name}: identity {shared[0]} is in the {group} and in the test images, which "
+                "would make the evaluation meaningless: keep it in one of them, or number the "
+                "test people otherwise if they are others"
+            )

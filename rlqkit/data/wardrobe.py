@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rlqkit.data.imageset import IDENTITY_GROUPS, N_JOINTS, SPLITS, Benchmark, ImageSet
+from rlqkit.data.imageset import (
+    IDENTITY_GROUPS,
+    N_JOINTS,
+    SPLITS,
+    Benchmark,
+    ImageSet,
+    clothes_ids,
+)
 from rlqkit.errors import RlqkitError
 from rlqkit.files import RENEW
 
@@ -29,7 +36,8 @@ def load_wardrobe(root: Path) -> Benchmark:
     _check_identities(root, samples)
     _check_files_exist(root, samples)
     samples["mask"] = _masks_of(root, samples)
-    samples["clothes"] = _clothes_ids(root, samples)
+    _check_outfits(root, samples)
+    samples["clothes"] = clothes_ids(samples["identity"], samples["outfit"])
     joints = _read_joints(root, samples)
     sets = {}
     for split in splits:
@@ -212,13 +220,8 @@ def _masks_of(root: Path, samples: pd.DataFrame) -> list[str]:
     return [mask if mask in present else "" for mask in expected]
 
 
-def _clothes_ids(root: Path, samples: pd.DataFrame) -> np.ndarray:
-    """(n,) int64 clothes ids, unique over all splits.
-
-    Images share an id if they show the same identity in the same outfit; an image without an
-    outfit label has an id of its own. A split is labelled as a whole or not at all: a forgotten
-    label would silently make a new outfit.
-    """
+def _check_outfits(root: Path, samples: pd.DataFrame) -> None:
+    """A split is labelled as a whole or not at all: a forgotten label would make a new outfit."""
     blank = (samples["outfit"] == "").to_numpy()
     partly = samples.assign(blank=blank).groupby("split")["blank"].transform("mean").to_numpy()
     forgotten = blank & (partly < 1)
@@ -227,11 +230,6 @@ def _clothes_ids(root: Path, samples: pd.DataFrame) -> np.ndarray:
             f"{root / 'samples.csv'}: {samples['file'][int(forgotten.argmax())]} has no outfit, "
             f"though others of its split do: {RENEW}"
         )
-    # A bare number is never equal to "outfit <text>", so own classes and outfits can't meet.
-    own = np.arange(len(samples)).astype(str)
-    outfit = np.where(blank, own, "outfit " + samples["outfit"].to_numpy(dtype=object))
-    keys = samples["identity"].astype(str) + "/" + pd.Series(outfit, index=samples.index)
-    return pd.factorize(keys)[0].astype(np.int64)
 
 
 def _read_joints(root: Path, samples: pd.DataFrame) -> np.ndarray | None:

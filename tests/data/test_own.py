@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from command_line import rlqkit, smoke_options
 from PIL import Image
 
 from rlqkit.data import registry
+from rlqkit.data.imageset import clothes_ids
 from rlqkit.data.own import Sample, benchmark_of
 from rlqkit.errors import RlqkitError
 
@@ -81,6 +83,16 @@ def test_loaders_that_fail_are_named(example: Path) -> None:
         registry.load("mine")
 
 
+def samples_of(images: Path) -> list[Sample]:
+    """The images in one camera, each in an outfit of its own."""
+    return [
+        Sample(
+            file.relative_to(images).as_posix(), file.parent.name, int(file.stem[:4]), 0, file.stem
+        )
+        for file in sorted(images.glob("*/*.jpg"))
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -90,10 +102,7 @@ def test_loaders_that_fail_are_named(example: Path) -> None:
     ],
 )
 def test_samples_that_are_wrong(images: Path, change: dict[str, str], says: str) -> None:
-    good = [
-        Sample(file.relative_to(images).as_posix(), file.parent.name, 1, 0, file.stem)
-        for file in sorted(images.glob("*/*.jpg"))
-    ]
+    good = samples_of(images)
     benchmark_of("mine", images, good)
     with pytest.raises(RlqkitError, match=says):
         benchmark_of("mine", images, [good[0]._replace(**change), *good[1:]])
@@ -101,3 +110,38 @@ def test_samples_that_are_wrong(images: Path, change: dict[str, str], says: str)
         benchmark_of("mine", images, [])
     with pytest.raises(RlqkitError, match="split 'query'"):
         benchmark_of("mine", images, [sample for sample in good if sample.split != "query"])
+
+
+def test_a_test_person_who_is_in_train_or_validation_is_refused(images: Path) -> None:
+    """Gallery 7 in train: trained on, so the test would be meaningless."""
+    good = samples_of(images)
+    last = max(index for index, sample in enumerate(good) if sample.split == "train")
+    for split, group in (("train", "train"), ("val_query", "validation")):
+        wrong = [*good]
+        wrong[last] = good[last]._replace(split=split, identity=7)
+        with pytest.raises(RlqkitError, match=f"identity 7 is in the {group} and in the test"):
+            benchmark_of("mine", images, wrong)
+
+
+def test_validation_may_show_training_people_and_external_numbers_do_not_count(
+    images: Path,
+) -> None:
+    good = samples_of(images)
+    person = good[-1].identity
+    train = [i for i, sample in enumerate(good) if sample.split == "train"]
+    good[train[0]] = good[train[0]]._replace(split="val_query")
+    good[train[1]] = good[train[1]]._replace(split="external", identity=person)
+    assert set(benchmark_of("mine", images, good).sets) == {
+        "train", "query", "gallery", "val_query", "external",
+    }  # fmt: skip
+
+
+def test_clothes_are_numbered_as_they_first_appear() -> None:
+    """Outfits belong to a person; unlabelled images are outfits of their own, whatever others say.
+
+    An outfit that is called as an unlabelled image's place, or as it was called inside once, is
+    another one.
+    """
+    people = pd.Series([2, 1, 2, 1, 1, 1, 1])
+    outfits = pd.Series(["red", "red", "red", "", "", "3", "image 4"])
+    assert clothes_ids(people, outfits).tolist() == [0, 1, 0, 2, 3, 4, 5]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rlqkit.data.imageset import UNKNOWN, Benchmark, ImageSet
+from rlqkit.data.imageset import UNKNOWN, Benchmark, ImageSet, clothes_ids
 from rlqkit.data.published import celeb_reid, deepchange, last, ltcc, prcc
 from rlqkit.data.published.index import read_index
 from rlqkit.data.published.layouts import JUNK, Layout
@@ -87,7 +87,7 @@ def _image_sets(
     """Every split's images, in the order of the index."""
     index = index.reset_index(drop=True)
     table = index[["file", "part", "identity", "camera"]].assign(
-        clothes=_clothes(index), gender=UNKNOWN, mask=""
+        clothes=clothes_ids(index["identity"], index["outfit"]), gender=UNKNOWN, mask=""
     )
     if layout.running_camera:
         table["camera"] = np.arange(len(table))
@@ -108,11 +108,3 @@ def _image_sets(
             f"{layout.name}/external", root, train.table, None, synthetic, train.clothes_labelled
         )
     return sets
-
-
-def _clothes(index: pd.DataFrame) -> np.ndarray:
-    """(n,) int64 clothes ids, unique over all splits: identity and outfit, or the image itself."""
-    own = pd.Series(np.arange(len(index)).astype(str), index=index.index)
-    outfit = index["outfit"].where(index["outfit"] != "", "image " + own)
-    keys = index["identity"].astype(str) + "/" + outfit
-    return pd.factorize(keys)[0].astype(np.int64)
