@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from rlqkit.config import Config
+from rlqkit.config import Config, DataConfig
 from rlqkit.data import registry
 from rlqkit.data.images import ImageStore
 from rlqkit.data.imageset import Benchmark, ImageSet
@@ -65,16 +65,27 @@ def data_places(config: Config) -> list[tuple[str, str, str]]:
     data = config.data
     places = [
         (data.dataset, data.root, data.labels),
-        (data.external, data.external_root, data.labels if data.external == data.dataset else ""),
+        (data.external, data.external_root, _external_labels(data)),
     ]
     places += [(data.test, data.test_root, "")] if data.test else []
     return list(dict.fromkeys(places))
 
 
+def _external_labels(data: DataConfig) -> str:
+    """Folder of the external set's label files: the target's, where it is the same data set."""
+    same = data.external == data.dataset and _folder(data.external_root) == _folder(data.root)
+    return data.labels if same else ""
+
+
+def _folder(name: str) -> Path | None:
+    """The folder of that name; None for an empty one, which leaves the choice to the kit."""
+    return Path(name) if name else None
+
+
 def whole_benchmark(config: Config, tolerant: bool = False) -> Benchmark:
     """The target data set as it lies on disk; `tolerant` as in ``registry.load``."""
     data = config.data
-    root, labels = (Path(folder) if folder else None for folder in (data.root, data.labels))
+    root, labels = _folder(data.root), _folder(data.labels)
     benchmark = registry.load(data.dataset, root, labels=labels, tolerant=tolerant)
     return _with_fresh_people(benchmark, config) if data.test else benchmark
 
@@ -82,7 +93,7 @@ def whole_benchmark(config: Config, tolerant: bool = False) -> Benchmark:
 def _with_fresh_people(benchmark: Benchmark, config: Config) -> Benchmark:
     """The benchmark with query and gallery of ``data.test``, whom its own people must not meet."""
     data = config.data
-    other = registry.load(data.test, Path(data.test_root) if data.test_root else None)
+    other = registry.load(data.test, _folder(data.test_root))
     fresh = {split: other[split] for split in ("query", "gallery")}
     for split, images in benchmark.sets.items():
         both = [np.intersect1d(images.identities, them.identities) for them in fresh.values()]
@@ -103,8 +114,9 @@ def _with_fresh_people(benchmark: Benchmark, config: Config) -> Benchmark:
 def load_external(config: Config) -> ImageSet:
     """The external set of a configuration, cut to ``data.external_identities``."""
     data = config.data
-    root = Path(data.external_root) if data.external_root else None
-    return _first(registry.load(data.external, root)["external"], data.external_identities)
+    root, labels = _folder(data.external_root), _folder(_external_labels(data))
+    images = registry.load(data.external, root, labels=labels)["external"]
+    return _first(images, data.external_identities)
 
 
 @dataclass(frozen=True, eq=False)

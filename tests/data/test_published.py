@@ -219,6 +219,24 @@ def test_celeb_is_a_target_and_an_external_set(trees: Path) -> None:
     assert loaders.load_external(config).n_identities == 8
 
 
+def test_labels_of_the_target_are_those_of_the_external_set_where_it_is_the_same(
+    trees: Path, tmp_path: Path
+) -> None:
+    """Labels in a folder of their own, for a teacher that needs them."""
+    root = Path(shutil.copytree(trees / "celeb-reid", tmp_path / "celeb", symlinks=True))
+    labels = tmp_path / "labels apart"
+    (root / "labels").rename(labels)
+    other = Path(shutil.copytree(root, tmp_path / "copy", symlinks=True))
+    given = {"data.dataset": "celeb-reid", "data.external": "celeb-reid", "data.root": str(root),
+             "data.external_root": f"{root}/", "data.labels": str(labels)}  # fmt: skip
+    config = load_profile("smoke", given)
+    assert (loaders.load_external(config).table["gender"] != imageset.UNKNOWN).all()
+    apart = load_profile("smoke", given | {"data.external_root": str(other)})
+    assert (loaders.load_external(apart).table["gender"] == imageset.UNKNOWN).all()
+    labelled = [place[2] for place in loaders.data_places(apart)]
+    assert labelled == [str(labels), ""]
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_published_figures_agree_with_themselves(name: str) -> None:
     """Resolutions of a split add up to its images; names of splits are those of the layout."""
@@ -393,6 +411,17 @@ def test_the_index_notices_a_changed_list(small: Path) -> None:
     listing = root / "test-set-gallery-bbox.txt"
     listing.write_text("".join(listing.read_text().splitlines(keepends=True)[1:]))
     assert len(load("deepchange", root)["gallery"]) == count - 1
+
+
+def test_the_index_notices_an_optional_part_that_comes_later(small: Path) -> None:
+    """Added as an archive unpacks it: with the times of long ago."""
+    root = small / "prcc" / "rgb"
+    aside = root.parent / "aside"
+    (root / "val").rename(aside)
+    _age(small)
+    assert "val_query" not in load("prcc", root).sets
+    aside.rename(root / "val")
+    assert {"val_query", "val_gallery"} <= load("prcc", root).sets.keys()
 
 
 def test_fresh_folders_are_not_trusted(small: Path, own_cache: Path) -> None:

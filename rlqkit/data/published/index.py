@@ -3,11 +3,12 @@
 Walking LaST's or DeepChange's 200,000 files takes seconds on a local disk and minutes on a network
 drive, so the list is kept in a cache folder (`$RLQKIT_CACHE`, else `~/.cache/rlqkit`), never in
 the data set's own. It is made anew when the modification time of any folder or list differs from
-the remembered one: a file that was added, removed or renamed changes that of its folder. **What
-this cannot notice:** a file overwritten in place (the list holds names, not contents; `rlqkit data
-check` reads contents), the target of a symbolic link removed, and a folder whose time was set back
-by a copying tool. A folder changed within two seconds before it was listed is never trusted, since
-a later change could bear the same time.
+the remembered one (a file that was added, removed or renamed changes that of its folder), and when
+an optional part has come that wasn't there. **What this cannot notice:** a file overwritten in
+place (the list holds names, not contents; `rlqkit data check` reads contents), the target of a
+symbolic link removed, and a folder whose time was set back by a copying tool. A folder changed
+within two seconds before it was listed is never trusted, since a later change could bear the same
+time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rlqkit.data.published.layouts import Layout, Part
 from rlqkit.errors import RlqkitError
 from rlqkit.files import atomically, cache_folder
 
-VERSION = 1
+VERSION = 2
 """Raised when the table or the rules that make it change: older caches no longer count."""
 COLUMNS = ("file", "part", "split", "identity", "camera", "outfit")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -51,13 +52,15 @@ def read_index(layout: Layout, root: Path) -> pd.DataFrame:
     """
     file = cache_file(layout, root)
     cached = _read_cache(file)
-    if cached is not None and _unchanged(root, cached.attrs["times"]):
+    if cached is not None and _unchanged(root, cached):
         return cached
     started = time.time_ns()
     rows: list[tuple[str, str, str, int, int, str]] = []
     times: Times = {}
+    absent: list[str] = []
     for part in layout.parts:
         if part.optional and not (root / part.folder).is_dir():
+            absent.append(part.folder)
             continue
         inside, changed = list_images(root, part)
         files = _listed(layout, root, part, inside, changed)
@@ -69,7 +72,7 @@ def read_index(layout: Layout, root: Path) -> pd.DataFrame:
         times |= changed
     index = pd.DataFrame(rows, columns=list(COLUMNS))
     if max(times.values()) < started - UNSETTLED:
-        index.attrs["times"] = times
+        index.attrs |= {"times": times, "absent": absent}
         _write_cache(file, index)
     return index
 
@@ -146,7 +149,11 @@ def _listed(
     return files
 
 
-def _unchanged(root: Path, times: Times) -> bool:
+def _unchanged(root: Path, index: pd.DataFrame) -> bool:
+    """Whether every folder and list is as it was, and no part has come that was absent."""
+    times, absent = index.attrs["times"], index.attrs["absent"]
+    if any((root / folder).is_dir() for folder in absent):
+        return False
     try:
         return all(os.stat(root / name).st_mtime_ns == at for name, at in times.items())
     except OSError:
@@ -162,7 +169,7 @@ def _read_cache(file: Path) -> pd.DataFrame | None:
         index = pd.read_parquet(io.BytesIO(body))
     except (OSError, ValueError):
         return None
-    return index if "times" in index.attrs else None
+    return index if {"times", "absent"} <= index.attrs.keys() else None
 
 
 def _write_cache(file: Path, index: pd.DataFrame) -> None:
