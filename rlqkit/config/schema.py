@@ -129,7 +129,7 @@ class TrainingConfig:
     """Moments of the x0.1 drops."""
     warmup: float = 0.0
     """Share of the training over which the cosine schedule's learning rate rises, from 2 % of the
-    base rate at the first step (a step at 0 would teach nothing) to all of it."""
+    base rate at the first step (a step at 0 would teach nothing) to all of it, 2 % over at most."""
     cosine_from: float = 0.3
     """Share of the training after which the cosine schedule starts to fall."""
     adversarial_from: str = "epoch 25"

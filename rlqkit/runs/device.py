@@ -96,10 +96,10 @@ def precision_in_force(config: Config, began: str | None = None) -> Precision:
     "auto" is what a run began with, for a run that goes on; otherwise what is fastest here. A GPU
     is trusted to be faster with bf16 if it has it in hardware, a processor is tried. Emulated bf16
     never counts, and several processes on processors compute in float32. "16-mixed" is for GPUs;
-    processors take bf16-mixed in its place.
+    processors take bf16-mixed in its place, and a run that began so goes on so on a GPU.
     """
-    if config.training.precision == "16-mixed" and not _has_accelerator():
-        return "bf16-mixed"  # Fabric's choice too, told here so that a run says what it is
+    if config.training.precision == "16-mixed" and "bf16-mixed" in (began, _half_precision()):
+        return "bf16-mixed"
     if config.training.precision != "auto":
         return config.training.precision
     if began in get_args(Precision):
@@ -113,8 +113,10 @@ def precision_in_force(config: Config, began: str | None = None) -> Precision:
     return fastest_on_this_processor() if in_hardware else "32-true"
 
 
-def _has_accelerator() -> bool:
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
+def _half_precision() -> Precision:
+    """What Fabric makes of "16-mixed" here; told, so that a run says what it is."""
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return "16-mixed" if accelerated else "bf16-mixed"
 
 
 WORTH_IT = 0.9

@@ -19,7 +19,7 @@ from rlqkit.runs.backbone import build_network
 from rlqkit.runs.costs import THROUGHPUT, estimate, sizes_of
 from rlqkit.runs.device import side_by_side
 from rlqkit.runs.experiment import prepare, resolve
-from rlqkit.runs.plan import planned_runs, settings_lines, teacher_row
+from rlqkit.runs.plan import planned_runs, settings_lines, teacher_row, with_all_before
 from rlqkit.runs.published import PublishedRun, published_runs
 
 
@@ -41,13 +41,13 @@ class PlannedRun:
 
 
 def plan_of(config: Config) -> list[PlannedRun]:
-    """What ``rlqkit reproduce`` trains with a configuration."""
+    """What ``rlqkit reproduce`` trains with a configuration, with what its runs wait for."""
     return [
         PlannedRun(
             find_row(run.row).title, run,
             teacher=teacher_row(run).name if find_row(run.row).uses_tad else "none",
         )
-        for run in planned_runs(config)
+        for run in with_all_before(planned_runs(config))
     ]  # fmt: skip
 
 

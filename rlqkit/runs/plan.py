@@ -35,8 +35,13 @@ def planned_runs(config: Config) -> list[Config]:
     plan = [
         replace(config, row=row.name, seed=seed) for seed in config.reproduce.seeds for row in rows
     ]
-    needs_teacher = any(row.uses_tad and not row.begins_with for row in rows)
-    return [teacher_config(config), *plan] if needs_teacher else plan
+    taught = [run for run, row in zip(plan, rows, strict=False) if _has_shared_teacher(row)]
+    return [teacher_config(taught[0]), *plan] if taught else plan
+
+
+def _has_shared_teacher(row: Row) -> bool:
+    """A row that begins with another one has that for its teacher."""
+    return row.uses_tad and not row.begins_with
 
 
 def teacher_config(config: Config) -> Config:

@@ -214,6 +214,12 @@ def test_plan_has_every_row_and_seed_and_one_teacher(smoke: Config) -> None:
     assert len({run_id(c) for c in plan}) == len(plan)
 
 
+def test_a_row_that_goes_on_may_be_asked_for_beside_tad(smoke: Config) -> None:
+    """Its teacher is what it begins with; TAD's is the external one all the same."""
+    config = with_overrides(smoke, {"row": "self-taught", "reproduce.rows": ["base", "tad"]})
+    assert [c.row for c in planned_runs(config)] == ["teacher", "base", "tad"]
+
+
 def test_plan_without_tad_has_no_teacher(smoke: Config) -> None:
     plan = planned_runs(with_overrides(smoke, {"reproduce.rows": ["cal", "cap"]}))
     assert [c.row for c in plan] == ["cal", "cap"]

@@ -409,6 +409,7 @@ def test_float16_on_a_processor_is_called_what_it_is(monkeypatch: pytest.MonkeyP
     for gpu, wanted in ((False, "bf16-mixed"), (True, "16-mixed")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
         assert device.precision_in_force(config) == wanted
+        assert device.precision_in_force(config, "bf16-mixed") == "bf16-mixed"  # begun elsewhere
 
 
 def test_networks_are_compiled_on_demand(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -336,6 +336,11 @@ def test_plan_of_a_profile(tiny_wardrobe: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_plan_counts_what_its_runs_wait_for(tiny_wardrobe: Path, tmp_path: Path) -> None:
+    options = smoke_options(tiny_wardrobe, tmp_path, reproduce__rows='["mean-taught"]')
+    assert ": 4, together" in rlqkit("plan", *options).out  # base, self-taught, lq-on, their mean
+
+
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_paper_plan_without_the_data(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Published sizes stand in, and the plan says so."""
