@@ -1,5 +1,6 @@
 """Bad input: one line on stderr that names the thing and the remedy, exit code 2, nothing lost."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,47 @@ def test_selection_on_a_split_that_is_not_there(
     refused(
         train(tiny_wardrobe, results), "evaluation.selection", "best_validation", "leave it out"
     )
+
+
+def one_image_of_each_kind(root: Path, outfits: bool) -> None:
+    """Leaves one training image of each person, outfit and camera, or of one outfit alone."""
+    lines = (root / "samples.csv").read_text(encoding="utf-8").splitlines()
+    columns = lines[0].split(",")
+    kept = []
+    for line in lines:
+        cells = line.split(",")
+        if cells[columns.index("split")] == "train":
+            if cells[0].endswith("_1.webp"):
+                continue
+            if not outfits:
+                cells[columns.index("outfit")] = "0"
+        kept.append(",".join(cells))
+    (root / "samples.csv").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    (root / "joints.csv").unlink()
+
+
+CARVED = {"data__validation_identities": 2, "data__identities": 0, "training__batch": 8}
+
+
+def test_validation_people_without_a_match(
+    broken_wardrobe: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_image_of_each_kind(broken_wardrobe, outfits=False)
+    interrupt_training(monkeypatch)  # it is told before the first step
+    outcome = train(broken_wardrobe, results, **CARVED)
+    refused(outcome, "best_validation", "val_query has a match", "in other clothes", "other people")
+    assert not list(results.glob("smoke/runs/*"))
+
+
+@pytest.mark.parametrize("identities", [0, 3])
+def test_validation_people_of_one_image_a_camera_and_outfit(
+    broken_wardrobe: Path, results: Path, identities: int
+) -> None:
+    one_image_of_each_kind(broken_wardrobe, outfits=True)
+    changes = CARVED | {"data__identities": identities, "training__steps": 2}
+    assert train(broken_wardrobe, results, "base-plain", **changes).code == 0
+    (history,) = results.glob("smoke/runs/base-plain-*/history.json")
+    assert 0 < json.loads(history.read_text())[-1]["best_validation"] <= 1
 
 
 def test_results_folder_that_is_a_file(tiny_wardrobe: Path, tmp_path: Path) -> None:

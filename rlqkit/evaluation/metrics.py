@@ -35,6 +35,12 @@ from rlqkit.errors import RlqkitError
 from rlqkit.randomness import generator
 
 PROTOCOLS = ("general", "SC", "CC")
+MATCHES = {
+    "general": "seen by another camera",
+    "SC": "seen by another camera in the same clothes",
+    "CC": "seen by another camera in other clothes",
+}
+"""Protocol → how a gallery image must show a query's identity to be a correct match."""
 
 #: How far from 1 a feature's norm may be: wide enough for features stored in half precision.
 NORM_TOLERANCE = 1e-2
@@ -217,6 +223,21 @@ def evaluate_features(
     rows = _distance_rows(queries, galleries, chunk)
     results = _evaluate(rows, query_labels, gallery_labels, names)
     return results if wanted is protocol else results[names[0]]
+
+
+def has_match(query: Any, gallery: Any, protocol: str) -> bool:
+    """Whether some query has a valid match in the gallery, without which nothing is measured.
+
+    Args:
+        query, gallery: labels, as in ``evaluate_distances``.
+        protocol: "general", "SC" or "CC".
+
+    Raises:
+        RlqkitError: unknown protocol, or labels that aren't whole numbers.
+    """
+    queries, galleries = as_labels(query, "query"), as_labels(gallery, "gallery")
+    positions_of = _positions_by_identity(galleries.identity)
+    return _has_match(protocol_name(protocol), queries, galleries, positions_of)
 
 
 def ranked_list(
@@ -497,20 +518,23 @@ def _positions_by_identity(identity: NDArray[np.int64]) -> dict[int, NDArray[np.
 def _require_a_match(
     protocol: str, query: Labels, gallery: Labels, positions_of: Mapping[int, NDArray[np.int64]]
 ) -> None:
-    """Raise unless some query has a valid match; stops at the first one that has."""
+    """Raise unless some query has a valid match."""
+    if not _has_match(protocol, query, gallery, positions_of):
+        raise RlqkitError(
+            f"protocol {protocol}: no query has a valid match in the gallery; it needs images of "
+            f"the query's identity {MATCHES[protocol]}: check the labels or choose another protocol"
+        )
+
+
+def _has_match(
+    protocol: str, query: Labels, gallery: Labels, positions_of: Mapping[int, NDArray[np.int64]]
+) -> bool:
+    """Whether some query has a valid match; stops at the first one that has."""
     for i, identity in enumerate(query.identity):
         positions = positions_of.get(int(identity))
         if positions is not None and not _junk(protocol, query, i, gallery, positions).all():
-            return
-    needed = {
-        "general": "seen by another camera",
-        "SC": "seen by another camera in the same clothes",
-        "CC": "seen by another camera in other clothes",
-    }[protocol]
-    raise RlqkitError(
-        f"protocol {protocol}: no query has a valid match in the gallery; it needs images of the "
-        f"query's identity {needed}: check the labels or choose another protocol"
-    )
+            return True
+    return False
 
 
 def _distance_rows(

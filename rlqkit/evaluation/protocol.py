@@ -32,7 +32,13 @@ from rlqkit.evaluation.collapse import (
     person_sums,
 )
 from rlqkit.evaluation.descriptors import extract_descriptors
-from rlqkit.evaluation.metrics import Labels, Retrieval, evaluate_features, single_shot_galleries
+from rlqkit.evaluation.metrics import (
+    Labels,
+    Retrieval,
+    evaluate_features,
+    has_match,
+    single_shot_galleries,
+)
 from rlqkit.method.degradations import KINDS
 from rlqkit.method.network import Network
 
@@ -212,6 +218,12 @@ def selection_test(benchmark: Benchmark, rule: str) -> RetrievalTest | None:
     return test if rule == "best_test" else None
 
 
+def can_be_measured(benchmark: Benchmark, test: RetrievalTest) -> bool:
+    """Whether some query of a test has a valid match in its whole gallery."""
+    query, gallery = (benchmark[split].metric_arrays() for split in (test.query, test.gallery))
+    return has_match(query, gallery, test.rule)
+
+
 def watched_qualities(rule: str) -> tuple[str, ...]:
     """Image qualities in which a rule's people are looked at while a network trains."""
     return (HQ, MIXED) if rule == "best_validation" else (HQ,)
@@ -232,7 +244,7 @@ def validation_figures(
     Returns:
         rank1, mAP of HQ queries; lq_rank1, lq_mAP of queries with one degradation each in the HQ
         gallery; lq_given_stranger, the collapse measure (``collapse.MEASURES``) of query and
-        gallery together, where there are several cameras and wrong neighbours.
+        gallery together, where there are several people, several cameras and wrong neighbours.
     """
     qualities = watched_qualities("best_validation")
     return _figures_of(network, benchmark, test, config, fabric, qualities)
@@ -254,7 +266,8 @@ def _figures_of(
         figures |= {f"{prefix}rank1": result.rank1, f"{prefix}mAP": result.mAP}
     both = "+".join((test.query, test.gallery))
     labels = Labels(*benchmark[both].metric_arrays())
-    if MIXED in qualities and len(np.unique(labels.camera)) > 1:
+    several = all(len(np.unique(column)) > 1 for column in (labels.identity, labels.camera))
+    if MIXED in qualities and several:
         hq, lq = (_features_of(features, both, quality) for quality in (HQ, MIXED))
         sums = person_sums(hq, lq, labels, neighbours=1, pairs=False)
         share = sums.value("lq_given_stranger")

@@ -28,11 +28,13 @@ from rlqkit.data.loaders import (
     target_data,
 )
 from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.metrics import MATCHES
 from rlqkit.evaluation.protocol import (
     HQ,
     Described,
     Evaluation,
     Features,
+    can_be_measured,
     describe_images,
     evaluate_network,
     headline,
@@ -253,7 +255,7 @@ def prepare(run: Run, teacher: Network | None = None) -> Training:
         teacher: frozen base model, for rows with TAD.
     """
     config, row, fabric = trained_config(run.config), run.row, run.fabric
-    _require_splits(run)
+    _require_selection(run)
     source = run.external if row.external else run.benchmark["train"]
     assert source is not None
     target = target_data(source, row, config, fabric.global_rank)
@@ -363,16 +365,27 @@ def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:
     return measured
 
 
-def _require_splits(run: Run) -> None:
+def _require_selection(run: Run) -> None:
+    """Refuses rules whose test isn't there or can't be measured, before anything is trained."""
     benchmark, config = run.benchmark, run.config
     for rule in config.evaluation.selection:
         test = selection_test(benchmark, rule)
-        splits = () if test is None else (test.query, test.gallery)
-        missing = [split for split in splits if split not in benchmark.sets]
+        if test is None:
+            continue
+        missing = [split for split in (test.query, test.gallery) if split not in benchmark.sets]
         if missing:
             raise RlqkitError(
                 f"evaluation.selection names {rule}, but {benchmark.name} has no {missing[0]} "
                 "split; leave it out" + _teachers_remedy(config, rule)
+            )
+        if not can_be_measured(benchmark, test):
+            carved = rule == "best_validation" and config.data.validation_identities
+            other = "draw more or other people (data.validation_identities, validation_seed), or "
+            raise RlqkitError(
+                f"evaluation.selection names {rule}, but no image of {benchmark.name}'s "
+                f"{test.query} has a match in its {test.gallery}, of the same person "
+                f"{MATCHES[test.rule]}; {other if carved else ''}leave it out"
+                + _teachers_remedy(config, rule)
             )
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -502,6 +503,36 @@ def test_validation_where_clothes_are_not_labelled(trees: Path) -> None:
     assert len(carved["val_query"]) == 2 and len(carved["val_gallery"]) == 10
     with pytest.raises(RlqkitError, match="validation_identities = 8.*give 1 to 7"):
         carve_validation(load("celeb-reid", trees / "celeb-reid"), 8, seed=1)
+
+
+def test_validation_where_no_two_images_show_one_outfit_under_one_camera(trees: Path) -> None:
+    """Each image of LaST is a camera of its own: one of each would leave nothing to search."""
+    carved = carve_validation(load("last", trees / "last"), 3, seed=1)
+    query, gallery = carved["val_query"], carved["val_gallery"]
+    assert len(query) == 3 and len(gallery) == 15
+    for person in np.unique(query.identities):
+        asked, left = (set(s.table["clothes"][s.identities == person]) for s in (query, gallery))
+        assert any(left - {outfit} for outfit in asked)
+
+
+def test_validation_rule_is_a_persons_own(trees: Path) -> None:
+    """Who has one image each of camera and outfit gets the share, the others one of each."""
+    benchmark = load("ltcc", trees / "ltcc")
+    train = benchmark["train"]
+    shots = train.table.groupby(["identity", "clothes", "camera"]).cumcount()
+    thinned = train.select(((shots == 0) | (train.identities != 5)).to_numpy())
+    carved = carve_validation(replace(benchmark, sets={"train": thinned}), 7, seed=1)
+    people, counts = np.unique(carved["val_query"].identities, return_counts=True)
+    assert dict(zip(people, counts, strict=True)) == {p: 1 if p == 5 else 4 for p in people}
+    assert 5 in people and (carved["val_gallery"].identities == 5).sum() == 3
+
+
+def test_validation_people_of_one_image_each_are_refused(trees: Path) -> None:
+    benchmark = load("ltcc", trees / "ltcc")
+    train = benchmark["train"]
+    single = train.select(~train.table["identity"].duplicated().to_numpy())
+    with pytest.raises(RlqkitError, match="one image alone.*validation_seed"):
+        carve_validation(replace(benchmark, sets={"train": single}), 3, seed=1)
 
 
 # ------------------------------------------------------------------------------- command line

@@ -272,6 +272,46 @@ def test_selection_figures_are_the_headlines(monkeypatch: pytest.MonkeyPatch) ->
     assert figures == {"rank1": wanted["rank1"], "mAP": wanted["mAP"]}
 
 
+@pytest.mark.parametrize("people", [1, 2])
+def test_collapse_is_asked_of_several_validation_people(
+    people: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One person has no strangers, but ranks and epochs are chosen all the same."""
+    identity = list(range(people)) * 2
+    benchmark = benchmark_of(
+        PRCC_TESTS[-1:],
+        val_query=labelled("val_query", identity, [0] * len(identity), [0] * len(identity)),
+        val_gallery=labelled("val_gallery", identity, [1] * len(identity), [1] * len(identity)),
+    )
+    dump = random_dump(benchmark)
+    monkeypatch.setattr(
+        protocol, "describe_images",
+        lambda _, images, quality, *__: dump[images.name.rpartition("/")[2], quality],
+    )  # fmt: skip
+    test, nothing = selection_test(benchmark, "best_validation"), None
+    figures = protocol.validation_figures(nothing, benchmark, test, nothing, nothing)  # type: ignore[arg-type]
+    assert {"rank1", "mAP", "lq_rank1", "lq_mAP"} <= figures.keys()
+    assert ("lq_given_stranger" in figures) == (people > 1)
+
+
+@pytest.mark.parametrize(
+    ("camera", "clothes", "rules"),
+    [(1, 1, {"general", "CC"}), (1, 0, {"general", "SC"}), (0, 1, set())],
+)
+def test_a_test_can_be_measured_where_some_query_has_a_match(
+    camera: int, clothes: int, rules: set[str]
+) -> None:
+    """Person 1 before another camera, in other clothes, or neither; person 2 is never there."""
+    benchmark = benchmark_of(
+        PRCC_TESTS,
+        query=labelled("query", [2, 1], [0, 0], [0, 0]),
+        gallery=labelled("gallery", [3, 1], [camera] * 2, [clothes] * 2),
+    )
+    for rule in ("general", "SC", "CC"):
+        test = RetrievalTest(rule, rule=rule)
+        assert protocol.can_be_measured(benchmark, test) == (rule in rules)
+
+
 def test_conditions_follow_the_headline() -> None:
     benchmark = hand_made_prcc()
     per_query = measure(random_dump(benchmark), benchmark).per_query
