@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +11,36 @@ import numpy as np
 from rlqkit.data.imageset import ImageSet
 
 
-def fingerprint(splits: Mapping[str, ImageSet]) -> dict[str, str]:
+def fingerprint(
+    splits: Mapping[str, ImageSet], parts: Collection[str] | None = None
+) -> dict[str, str]:
     """What the splits of a data set were read as, by part, 16 hexadecimal digits each.
 
     Where it lies doesn't count, so a data set may be moved. Images count by name and labels, masks
     by name and size in bytes: neither is decoded.
 
+    Args:
+        splits: by name.
+        parts: of ``PARTS``, those that are read; None = all.
+
     Returns:
-        images (names, identities, cameras, clothes of every split), gender, poses (given labels
-        and joints), masks.
+        Of these: images (names, identities, cameras, clothes of every split), gender, poses (given
+        labels and joints), masks.
     """
     sets = [splits[name] for name in sorted(splits)]
     return {
-        "images": _digest(_rows(s, "file", "identity", "camera", "clothes") for s in sets),
-        "gender": _digest(_rows(s, "file", "gender") for s in sets),
-        "poses": _digest(part for s in sets for part in _poses(s)),
-        "masks": _digest(part for s in sets for part in _masks(s)),
+        part: _digest(content for images in sets for content in contents(images))
+        for part, contents in PARTS.items()
+        if parts is None or part in parts
     }
+
+
+def _images(images: ImageSet) -> Iterable[bytes]:
+    yield _rows(images, "file", "identity", "camera", "clothes")
+
+
+def _genders(images: ImageSet) -> Iterable[bytes]:
+    yield _rows(images, "file", "gender")
 
 
 def _rows(images: ImageSet, *columns: str) -> bytes:
@@ -55,6 +68,12 @@ def _mask(root: Path, file: str) -> bytes:
     path = root / file
     size = path.stat().st_size if path.is_file() else -1
     return f"{path.parent.name}/{path.name} {size}".encode()
+
+
+PARTS: dict[str, Callable[[ImageSet], Iterable[bytes]]] = {
+    "images": _images, "gender": _genders, "poses": _poses, "masks": _masks,
+}  # fmt: skip
+"""Part of a data set → its contents."""
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -54,7 +54,7 @@ from rlqkit.runs import checkpoint
 from rlqkit.runs.averaging import history_of, mean_network
 from rlqkit.runs.backbone import build_network, weights_file
 from rlqkit.runs.device import Precision, adopt_processes, alone, machine, precision_in_force
-from rlqkit.runs.folder import BEFORE, RunFolder, cost_of
+from rlqkit.runs.folder import BEFORE, RunFolder, cost_of, parts_in_use
 from rlqkit.runs.plan import averaged_configs, teacher_config, trained_config
 from rlqkit.runs.student import build_student
 
@@ -90,10 +90,11 @@ class Run:
 
     @cached_property
     def read(self) -> dict[str, dict[str, str]]:
-        """Digests of what the run reads: target, external, weights → part → digits."""
-        found = {"target": fingerprint(self.benchmark.sets)}
+        """Digests of what the run reads: target, external, weights → part in use → digits."""
+        used = parts_in_use(self.config)
+        found = {"target": fingerprint(self.benchmark.sets, used["target"])}
         if self.external is not None:
-            found["external"] = fingerprint({"external": self.external})
+            found["external"] = fingerprint({"external": self.external}, used["external"])
         weights = weights_file(self.config.model)
         if weights is not None:
             found["model.weights"] = {"weights": digest(weights)[:16]}

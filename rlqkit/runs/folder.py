@@ -61,7 +61,7 @@ from rlqkit.evaluation.protocol import headline_name
 from rlqkit.files import atomically, write_json
 from rlqkit.method.attributes import PoseClusters
 from rlqkit.method.network import Network
-from rlqkit.method.rows import find_row
+from rlqkit.method.rows import Row, find_row
 from rlqkit.progress import Say
 from rlqkit.runs.environment import environment
 
@@ -79,10 +79,7 @@ def what_counts(config: Config) -> Config:
     teacher uses.
     """
     row, compat = find_row(config.row), config.compat
-    rows = [row, *map(find_row, row.mean_of)]
-    rows += [find_row(r.begins_with) for r in rows if r.begins_with]
-    taught = any(r.uses_tad and not r.begins_with for r in rows)
-    rows += [find_row(config.teacher.row)] if taught else []
+    rows, taught = _rows_behind(config)
     switches = {f.name: compat.switch(f.name) for f in fields(compat) if f.name != "preset"}
     if not row.mean_of:
         config = replace(config, averaging=AveragingConfig())
@@ -106,6 +103,28 @@ def what_counts(config: Config) -> Config:
         data = {name: getattr(usual, name) for name in external}
         config = replace(config, data=replace(config.data, **data))
     return replace(config, compat=CompatConfig(**switches))
+
+
+def _rows_behind(config: Config) -> tuple[list[Row], bool]:
+    """The rows that a run's numbers come from, its own first; whether a teacher's is among them."""
+    row = find_row(config.row)
+    rows = [row, *map(find_row, row.mean_of)]
+    rows += [find_row(r.begins_with) for r in rows if r.begins_with]
+    taught = any(r.uses_tad and not r.begins_with for r in rows)
+    return rows + ([find_row(config.teacher.row)] if taught else []), taught
+
+
+def parts_in_use(config: Config) -> dict[str, set[str]]:
+    """What a run's numbers come from: target, external → parts, as ``fingerprint`` names them.
+
+    Labels and masks count where a row trains on them, so that adding the ones that a row doesn't
+    use leaves its runs as they are.
+    """
+    used = {"target": {"images"}, "external": {"images"}}
+    for row in _rows_behind(config)[0]:
+        needs = {"gender": row.uses_gender, "poses": row.uses_pose, "masks": row.recolour}
+        used["external" if row.external else "target"] |= {part for part in needs if needs[part]}
+    return used
 
 
 def profile_folder(config: Config) -> Path:
@@ -216,6 +235,8 @@ class RunFolder:
     def require_same(self, config: Config, read: Mapping[str, Mapping[str, str]]) -> None:
         """Refuses a run that was begun with other data, labels, masks, weights or settings.
 
+        Labels and masks that the run doesn't use don't count; older kits kept their digests too.
+
         Raises:
             RlqkitError: a digest differs from the one kept in config.json, or a key that counts
                 has another value there (an older kit with other defaults); it is named.
@@ -230,9 +251,11 @@ class RunFolder:
                     "--results folder, or delete the run folder"
                 )
         began = self._json("config.json").get(READ) or {}
+        used = parts_in_use(config)
         for source, parts in began.items():
             for part, digits in parts.items():
-                if read.get(source, {}).get(part) != digits:
+                counts = part in used.get(source, parts)
+                if counts and read.get(source, {}).get(part) != digits:
                     raise RlqkitError(
                         f"{self.path} was begun with other {part} of the {source}; give the ones "
                         "it began with, another --results folder, or delete the run folder"

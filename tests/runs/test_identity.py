@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from command_line import Outcome, rlqkit, smoke_options
 from conftest import write_checksums
+from trees import write_tree
 
 from rlqkit import files
 from rlqkit.config import Config, config_hash, load_profile, with_overrides
@@ -20,7 +21,8 @@ from rlqkit.data.fingerprint import fingerprint
 from rlqkit.data.imageset import Benchmark
 from rlqkit.data.registry import load
 from rlqkit.errors import RlqkitError
-from rlqkit.runs.folder import RunFolder, run_id
+from rlqkit.runs.experiment import Run, resolve
+from rlqkit.runs.folder import RunFolder, parts_in_use, run_id
 
 SHORT = {"training__steps": 3, "teacher__steps": 2}
 
@@ -132,7 +134,82 @@ def test_digests_name_what_differs(tiny_benchmark: Benchmark, broken_wardrobe: P
 def test_a_run_keeps_what_it_read(begun: Path) -> None:
     run = only_run(begun)
     read = json.loads((run / "config.json").read_text())["read"]
-    assert set(read) == {"target"} and set(read["target"]) == {"images", "gender", "poses", "masks"}
+    assert set(read) == {"target"} and set(read["target"]) == {"images", "poses", "masks"}
+
+
+def other_genders(data: Path, folder: Path) -> Path:
+    """The tiny data set with every gender turned round."""
+    copy = Path(shutil.copytree(data, folder / "wardrobe-v2"))
+    samples = pd.read_csv(copy / "samples.csv", dtype=str, keep_default_na=False)
+    samples["gender"] = samples["gender"].map({"0": "1", "1": "0"})
+    samples.to_csv(copy / "samples.csv", index=False)
+    write_checksums(copy)
+    return copy
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_labels_that_the_row_does_not_use_may_change(
+    begun: Path, tiny_wardrobe: Path, tmp_path: Path, older: bool
+) -> None:
+    """Older kits kept digests of all labels, whatever the row."""
+    other, results = other_genders(tiny_wardrobe, tmp_path), copied(begun, tmp_path)
+    file = only_run(results) / "config.json"
+    if older:
+        values = json.loads(file.read_text())
+        values["read"]["target"]["gender"] = "0123456789abcdef"
+        file.write_text(json.dumps(values))
+    before = file.read_bytes()
+    assert train(other, results).code == 0
+    assert only_run(results) / "config.json" == file and file.read_bytes() == before
+
+
+def test_labels_that_come_later_leave_runs_without_them_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LTCC with masks alone at first; then gender and pose labels come, which base never reads."""
+    monkeypatch.setenv("RLQKIT_CACHE", str(tmp_path / "cache"))
+    root = write_tree("ltcc", tmp_path / "ltcc", pose="", gender=False)
+    external = write_tree("celeb-reid", tmp_path / "celeb", pose="", gender=False, masks="")
+    options = {"data.root": str(root), "data.external_root": str(external),
+               "runtime.results": str(tmp_path / "results"), "model.weights": "none",
+               "training.precision": "32-true"}  # fmt: skip
+
+    def run_of(row: str) -> Run:
+        return resolve(load_profile("paper", {**options, "row": row}))
+
+    rows = ("base", "cal", "tad", "teacher", "cap")
+    for row in rows:
+        run_of(row).folder.start(run_of(row).config, run_of(row).read, "32-true")
+    for name, place in (("ltcc", root), ("celeb-reid", external)):
+        labelled = write_tree(name, tmp_path / f"labelled {name}")
+        for file in (labelled / "labels").glob("*_*.csv"):
+            shutil.copy(file, place / "labels")
+    for row in rows[:-1]:
+        run_of(row).folder.require_same(run_of(row).config, run_of(row).read)
+    with pytest.raises(RlqkitError, match="begun with other gender of the target"):
+        run_of("cap").folder.require_same(run_of("cap").config, run_of("cap").read)
+
+
+@pytest.mark.parametrize(
+    ("row", "teacher", "target", "external"),
+    [
+        ("cal", "teacher", "", ""),
+        ("base", "teacher", "masks", ""),
+        ("pose", "teacher", "masks poses", ""),
+        ("rlq", "teacher", "masks poses gender", ""),
+        ("tad", "teacher-cap", "masks", "masks poses gender"),
+        ("teacher-cap", "teacher", "", "masks poses gender"),
+        ("rlq-on", "teacher-cap", "masks poses gender", "masks poses gender"),
+        ("self-taught", "teacher-cap", "masks", ""),
+        ("mean-tad", "teacher-cap", "masks", "masks poses gender"),
+    ],
+)
+def test_parts_in_use_are_the_rows_and_those_of_what_it_comes_from(
+    row: str, teacher: str, target: str, external: str
+) -> None:
+    used = parts_in_use(load_profile("smoke", {"row": row, "teacher.row": teacher}))
+    wanted = {"target": target, "external": external}
+    assert used == {name: {"images", *parts.split()} for name, parts in wanted.items()}
 
 
 def test_other_defaults_of_an_older_kit_are_refused(
