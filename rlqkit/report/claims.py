@@ -247,7 +247,10 @@ def directions(profile: Config, dataset: str = "ltcc") -> pd.DataFrame:
     Returns:
         Columns row, published (points of CC rank-1 between the row and base), ours, low, high (of
         HQ queries, headline test; 95 % over people and seeds), seeds, agrees ("yes", "no", "can't
-        be told": the interval holds 0). Rows that were not run are left out.
+        be told", corrected for all questions of that study). Rows that were not run are left out.
+
+    Raises:
+        RlqkitError: nobody published base on that data set.
     """
     best: dict[str, float] = {}
     for run in published_runs(dataset):
@@ -255,6 +258,8 @@ def directions(profile: Config, dataset: str = "ltcc") -> pd.DataFrame:
             if figure.protocol.startswith("CC"):
                 best[run.row] = max(best.get(run.row, 0.0), figure.rank1)
     study = find_study("rows")
+    if study.row not in best:
+        raise RlqkitError(f"no published run of {study.row} on {dataset}; ltcc has all rows")
     found = study_table(study, profile)
     lines = []
     for line in found[found["condition"] == HQ].to_dict("records"):
@@ -262,7 +267,7 @@ def directions(profile: Config, dataset: str = "ltcc") -> pd.DataFrame:
         if row.name not in best:
             continue
         gain = best[row.name] - best[study.row]
-        told = line["low"] > 0 or line["high"] < 0
+        told = line["corrected"] < 0.05
         agrees = "yes" if (line["estimate"] > 0) == (gain > 0) else "no"
         lines.append({
             "row": row.title, "published": gain, "ours": line["estimate"], "low": line["low"],

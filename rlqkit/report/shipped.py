@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,14 @@ from safetensors.torch import load_file
 
 from rlqkit.config import Config
 from rlqkit.errors import RlqkitError
-from rlqkit.evaluation.intervals import CONDITIONS, Condition, clustered_interval, select
+from rlqkit.evaluation.intervals import (
+    CONDITIONS,
+    Condition,
+    Interval,
+    clustered_interval,
+    crossed_interval,
+    select,
+)
 from rlqkit.evaluation.protocol import HQ, MIXED, headline_name
 from rlqkit.method.rows import find_row
 from rlqkit.report.tables import Results, read_results
@@ -172,7 +179,8 @@ def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[s
     if not shipped.runs:
         return None, [
             f"nothing is shipped of this configuration of profile {config.profile}, so there is "
-            "nothing to compare with"
+            "nothing to compare with",
+            *gain_in_words(mine, "yours"),
         ]
     table = compare(mine, shipped)
     file = profile_folder(config) / "tables" / "compared.csv"
@@ -180,8 +188,41 @@ def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[s
     table.round(2).to_csv(file, index=False, lineterminator="\n")
     return file, [
         *in_words(table),
+        *gain_in_words(mine, "yours"),
+        *gain_in_words(shipped, "shipped"),
         f"yours by {_processors(mine)}, shipped by {_processors(shipped)}",
     ]
+
+
+def gain_in_words(results: Results, whose: str) -> list[str]:
+    """A line with RLQ minus base, over people and the seeds that both have; [] without such seeds.
+
+    Args:
+        results: of a profile.
+        whose: who made them.
+    """
+    rlq, base = (results.per_query.get(row, {}) for row in ("rlq", "base"))
+    seeds = sorted(rlq.keys() & base.keys())
+    if not seeds:
+        return []
+    found = [
+        f"{name} {_difference(rlq, base, seeds, condition).in_points(signed=True)}"
+        for name, condition in CONDITIONS.items()
+    ]
+    return [
+        f"RLQ − base, {whose}: {', '.join(found)} points of rank-1 (95 % over people"
+        + (f" and {len(seeds)} seeds)" if len(seeds) > 1 else ", one seed)")
+    ]
+
+
+def _difference(
+    mine: Mapping[int, pd.DataFrame],
+    others: Mapping[int, pd.DataFrame],
+    seeds: Iterable[int],
+    condition: Condition,
+) -> Interval:
+    one, two = ([select(side[seed], condition) for seed in seeds] for side in (mine, others))
+    return crossed_interval(one, two)[0]
 
 
 SMALL = (*RECORDS, "per_query.parquet")

@@ -14,8 +14,14 @@ from rlqkit.config import Config, load_profile, with_overrides
 from rlqkit.errors import RlqkitError
 from rlqkit.main_job import reproduce
 from rlqkit.report import shipped
-from rlqkit.report.shipped import compare, in_words, shipped_results, write_comparison
-from rlqkit.report.tables import read_results
+from rlqkit.report.shipped import (
+    compare,
+    gain_in_words,
+    in_words,
+    shipped_results,
+    write_comparison,
+)
+from rlqkit.report.tables import Results, difference_table, read_results
 from rlqkit.runs.experiment import load_network, train_and_evaluate
 from rlqkit.runs.folder import RunFolder, profile_folder
 
@@ -123,6 +129,18 @@ def test_nothing_to_compare_with(config: Config) -> None:
     file, lines = write_comparison(other, read_results(config))
     assert file is None and "nothing to compare with" in lines[0]
     assert not (profile_folder(config) / "tables" / "compared.csv").exists()
+
+
+def test_the_gain_is_told_in_a_line() -> None:
+    quick = shipped_results(load_profile("quick"))
+    (line,) = gain_in_words(quick, "shipped")
+    table = difference_table(quick)
+    mine = table[(table["reference"] == "base") & (table["row"] == "rlq")]
+    for condition, estimate in zip(mine["condition"], mine["estimate"], strict=True):
+        assert f"{condition} {estimate:+.1f} [" in line
+    assert "one seed" in line
+    assert "3 seeds" in gain_in_words(shipped_results(load_profile("laptop")), "shipped")[0]
+    assert gain_in_words(Results(load_profile("quick"), (), ()), "yours") == []
 
 
 def test_the_main_job_tells_and_writes_it(config: Config) -> None:
