@@ -36,6 +36,7 @@ from rlqkit.evaluation.intervals import (
     select,
 )
 from rlqkit.evaluation.protocol import HQ, LQ, MIXED, headline_name
+from rlqkit.files import write_bytes
 from rlqkit.method.degradations import KINDS
 from rlqkit.method.rows import all_rows, find_row
 from rlqkit.runs.differences import differences_from_paper, in_words
@@ -54,13 +55,14 @@ def condition_titles(metrics: pd.DataFrame) -> dict[tuple[str, str, str], str]:
 
     The headline test (CC where clothes are labelled) in every quality, then the others on HQ.
     """
-    headline, tests = headline_name(metrics), list(metrics["protocol"].unique())
+    headline = headline_name(metrics)
+    others = [test for test in metrics["protocol"].unique() if test != headline]
     return {
         (HQ, HQ, headline): "HQ",
         (LQ, HQ, headline): "LQ → HQ",
         **{(kind, HQ, headline): kind.replace("_", " ") for kind in KINDS},
         (MIXED, MIXED, headline): "LQ → LQ",
-        **{(HQ, HQ, test): f"{test}, HQ" for test in reversed(tests[:-1])},
+        **{(HQ, HQ, test): f"{test}, HQ" for test in reversed(others)},
     }
 
 
@@ -173,7 +175,8 @@ def ablation_table(results: Results, measure: str = "rank1", rule: str = "last")
     Returns:
         Index: titles of the rows, in the order of the paper. Columns: ``condition_titles`` (the
         headline test, CC where clothes are labelled, unless named otherwise), the spread over
-        galleries beside single-shot tests, then seeds, steps, epochs, images, seconds.
+        galleries beside single-shot tests, then seeds, steps, epochs, images, seconds. NaN where a
+        row's runs were made with other tests.
     """
     metrics = results.metrics
     titles = condition_titles(metrics)
@@ -188,7 +191,7 @@ def ablation_table(results: Results, measure: str = "rank1", rule: str = "last")
         spreads = conditions[spread].mean().dropna() if spread in mine else {}
         line: dict[str, object] = {"row": mine["title"].iloc[0]}
         for key, title in titles.items():
-            line[title] = 100 * means[key]
+            line[title] = 100 * means.get(key, math.nan)
             if key in spreads:
                 line[title + SD] = 100 * spreads[key]
         line |= {
@@ -207,8 +210,18 @@ def summary_table(results: Results, rule: str = "last") -> pd.DataFrame:
 
     Returns:
         Strings such as "31.5 [27.0, 36.2]" (percent), one line per row of the ablation. Other tests
-        than the headline and "general" follow, single-shot ones as "40.4 ± 1.2" (over galleries).
+        than the headline and "general" follow, single-shot ones as "40.4 ± 1.2" (over galleries),
+        – where a row's runs were made without them.
+
+    Raises:
+        RlqkitError: a run has no table of its queries; it is named.
     """
+    for run, folder in results.runs:
+        if run.seed not in results.per_query.get(run.row, {}):
+            raise RlqkitError(
+                f"{folder.path} has no per_query.parquet, from which intervals are made: put it "
+                "back, or delete the run folder and train the run again"
+            )
     ablation = ablation_table(results, "rank1", rule)
     others = [
         title
@@ -224,8 +237,10 @@ def summary_table(results: Results, rule: str = "last") -> pd.DataFrame:
             found = clustered_interval(select(queries, condition, rule))
             line[f"{name} [95 %]"] = found.in_points()
         for name in others:
-            spread = f" ± {costs[name + SD]:.1f}" if name + SD in costs else ""
-            line[name] = f"{costs[name]:.1f}{spread}"
+            spread = costs.get(name + SD, math.nan)
+            line[name] = _one_decimal(costs[name]) + (
+                "" if math.isnan(spread) else f" ± {spread:.1f}"
+            )
         line |= {name: f"{int(costs[name])}" for name in ("steps", "epochs", "images", "seconds")}
         lines.append(line)
     return pd.DataFrame(lines).set_index("row")
@@ -358,37 +373,35 @@ def write_tables(config: Config, results: Results | None = None) -> list[Path]:
 
     On a published data set the Markdown opens with what the figures are, and every file says
     "NOT A RESULT" where ``no_result_reasons`` finds a reason.
+
+    Raises:
+        RlqkitError: there is no run, or one has no table of its queries; then nothing is written.
     """
     target = profile_folder(config) / "tables"
-    target.mkdir(parents=True, exist_ok=True)
     results = read_results(config) if results is None else results
     reasons = no_result_reasons(config, results.images)
-    written = []
+    texts: dict[str, str] = {}
     for measure in ("rank1", "mAP"):
         for rule in sorted(set(results.metrics["rule"])):
             table = ablation_table(results, measure, rule)
-            stem = target / f"ablation_{measure}_{rule}"
             title = _title(results, f"{measure} in percent, epoch: {rule}", reasons)
-            _marked(table.round(2), reasons).to_csv(stem.with_suffix(".csv"))
-            stem.with_suffix(".md").write_text(title + _markdown(table), encoding="utf-8")
-            written += [stem.with_suffix(".csv"), stem.with_suffix(".md")]
-    _marked(seed_table(results).round(2), reasons).to_csv(target / "seeds_rank1.csv")
+            texts[f"ablation_{measure}_{rule}.csv"] = _marked(table.round(2), reasons).to_csv()
+            texts[f"ablation_{measure}_{rule}.md"] = title + _markdown(table)
+    texts["seeds_rank1.csv"] = _marked(seed_table(results).round(2), reasons).to_csv()
     title = _title(
         results, "rank1 in percent [95 % interval over identities], epoch: last", reasons
     )
-    (target / "summary.md").write_text(title + summary_as_markdown(results), encoding="utf-8")
-    written += [target / "seeds_rank1.csv", target / "summary.md"]
+    texts["summary.md"] = title + summary_as_markdown(results)
     differences = difference_table(results)
     if len(differences):
-        file = target / "differences_rank1.csv"
-        _marked(differences.round(2), reasons).to_csv(file, index=False)
-        written.append(file)
+        differences = _marked(differences.round(2), reasons)
+        texts["differences_rank1.csv"] = differences.to_csv(index=False)
     collapsed = collapse_table(results)
     if len(collapsed):
-        file = target / "collapse.csv"
-        _marked(collapsed.round(4), reasons).to_csv(file, index=False)
-        written.append(file)
-    return written
+        texts["collapse.csv"] = _marked(collapsed.round(4), reasons).to_csv(index=False)
+    for name, text in texts.items():
+        write_bytes(target / name, text.encode())
+    return [target / name for name in texts]
 
 
 def _title(results: Results, what: str, reasons: list[str]) -> str:
@@ -418,6 +431,11 @@ def _markdown(table: pd.DataFrame) -> str:
     header = ["row", *table.columns]
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * len(table.columns) + "|"]
     for name, *values in table.itertuples(name=None):
-        cells = [f"{value:.1f}" if isinstance(value, float) else f"{value}" for value in values]
+        cells = [_one_decimal(v) if isinstance(v, float) else f"{v}" for v in values]
         lines.append("| " + " | ".join([str(name), *cells]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _one_decimal(value: float) -> str:
+    """A percentage for a page; – where there is none."""
+    return "–" if math.isnan(value) else f"{value:.1f}"

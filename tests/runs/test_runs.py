@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +170,18 @@ def fail(*_: object) -> None:
     raise OSError("the plug was pulled")
 
 
+def fail_for(file: Path) -> Callable[[Path, Path], None]:
+    """``os.replace`` that the power leaves when it comes to one file."""
+    plain = os.replace
+
+    def replaced(source: Path, target: Path) -> None:
+        if Path(target) == file:
+            fail()
+        plain(source, target)
+
+    return replaced
+
+
 # --------------------------------------------------------------------------------------- tables
 
 
@@ -195,6 +209,37 @@ def test_ablation_table_is_the_mean_over_seeds(config: Config) -> None:
     assert table.loc["CAL", "images"] == 6 * 16 and table.loc["base", "images"] == 6 * 32
     kinds = table[["pixelation", "motion blur", "out of focus"]].mean(axis=1)
     pd.testing.assert_series_equal(table["LQ → HQ"], kinds, check_names=False)
+
+
+def test_a_test_that_a_row_was_not_measured_in_is_left_empty(config: Config) -> None:
+    """As where runs of another kit, which had other tests, lie beside new ones."""
+    results = tables.read_results(config)
+    lacking = [
+        table[(table["row"] != "cal") | (table["protocol"] != "SC")] for table in results.tables
+    ]
+    fewer = replace(results, tables=tuple(lacking))
+    table, whole = (tables.ablation_table(side) for side in (fewer, results))
+    assert np.isnan(table.loc["CAL", "SC, HQ"])
+    assert table.loc["base", "SC, HQ"] == whole.loc["base", "SC, HQ"]
+    pd.testing.assert_frame_equal(table.drop(columns="SC, HQ"), whole.drop(columns="SC, HQ"))
+    summary = tables.summary_table(fewer)["SC, HQ"]
+    assert summary["CAL"] == "–" and summary["base"] == f"{whole.loc['base', 'SC, HQ']:.1f}"
+    assert "nan" not in tables.summary_as_markdown(fewer)
+
+
+@pytest.mark.parametrize("seeds", [[1], [1, 2]])
+def test_a_run_without_its_queries_is_named(
+    config: Config, tmp_path: Path, seeds: list[int]
+) -> None:
+    shutil.copytree(profile_folder(config), tmp_path / "smoke")
+    broken = with_overrides(config, {"runtime.results": str(tmp_path)})
+    for seed in seeds:
+        (folder_of(broken, "base", seed).path / "per_query.parquet").unlink()
+    name = folder_of(broken, "base").path.name
+    with pytest.raises(
+        RlqkitError, match=rf"{name} has no per_query\.parquet.*train the run again"
+    ):
+        tables.write_tables(broken)
 
 
 def test_ablation_table_by_measure_and_rule(config: Config) -> None:
@@ -257,6 +302,24 @@ def test_written_tables_say_the_same(config: Config) -> None:
     assert lines[0].startswith("| row | HQ | LQ → HQ") and len(lines) == 2 + len(table)
     assert all(line.count("|") == lines[0].count("|") for line in lines)
     assert f"| base | {table.loc['base', 'HQ']:.1f} |" in lines[3]
+
+
+def test_tables_are_written_whole_or_not_at_all(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(profile_folder(config) / "runs", tmp_path / "smoke" / "runs")
+    mine = with_overrides(config, {"runtime.results": str(tmp_path)})
+    for file in tables.write_tables(mine):
+        before = file.read_bytes()
+        file.write_bytes(b"mine")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", fail_for(file))
+            with pytest.raises(OSError, match="plug"):
+                tables.write_tables(mine)
+        assert file.read_bytes() == b"mine"
+        tables.write_tables(mine)
+        assert file.read_bytes() == before
+    assert {file.suffix for file in (tmp_path / "smoke" / "tables").iterdir()} == {".csv", ".md"}
 
 
 def test_collapse_is_told_over_the_seeds_of_a_row(config: Config) -> None:
