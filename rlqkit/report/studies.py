@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rlqkit.config import Config
@@ -17,7 +19,7 @@ from rlqkit.evaluation.intervals import (
     holm,
     select,
 )
-from rlqkit.evaluation.protocol import headline_name
+from rlqkit.evaluation.protocol import HQ, headline_name
 from rlqkit.method.rows import find_row
 from rlqkit.report.comparison import has_figures
 from rlqkit.runs.folder import RECORDS, RunFolder, profile_folder
@@ -45,13 +47,16 @@ def study_table(study: Study, profile: Config, measure: str = "rank1") -> pd.Dat
     Returns:
         A line for each variant and condition that was run: variant, title, against, condition,
         seeds, value and other (percent: means of both sides), estimate, low, high (points; 95 %
-        over people and seeds), p, corrected (Holm's correction over the whole table).
+        over people and seeds), same_clothes (percent: the variant's own rank-1 under SC, HQ; NaN
+        where the data set has no such test), p, corrected (Holm's correction over the whole table).
     """
-    queries = {
-        variant.name if variant else "": {
-            seed: folder.per_query() for seed, folder in runs_of(study, profile, variant).items()
-        }
+    runs = {
+        variant.name if variant else "": runs_of(study, profile, variant)
         for variant in (None, *study.asked(profile))
+    }
+    queries = {
+        name: {seed: folder.per_query() for seed, folder in folders.items()}
+        for name, folders in runs.items()
     }
     lines: list[dict[str, Any]] = []
     for variant in study.asked(profile):
@@ -59,7 +64,10 @@ def study_table(study: Study, profile: Config, measure: str = "rank1") -> pd.Dat
         seeds = sorted(mine.keys() & others.keys())
         if not seeds:
             continue
-        about = {"variant": variant.name, "title": variant.title, "against": variant.against}
+        about = {
+            "variant": variant.name, "title": variant.title, "against": variant.against,
+            "same_clothes": np.mean([_same_clothes(runs[variant.name][seed]) for seed in seeds]),
+        }  # fmt: skip
         for name, condition in CONDITIONS.items():
             one, two = (
                 [select(side[seed], condition) for seed in seeds] for side in (mine, others)
@@ -67,10 +75,18 @@ def study_table(study: Study, profile: Config, measure: str = "rank1") -> pd.Dat
             lines.append(about | {"condition": name} | _compared(one, two, measure))
     columns = [
         "variant", "title", "against", "condition", "seeds", "value", "other", "estimate", "low",
-        "high", "p",
+        "high", "same_clothes", "p",
     ]  # fmt: skip
     table = pd.DataFrame(lines, columns=columns)
     return table.assign(corrected=holm(table["p"].tolist()))
+
+
+def _same_clothes(folder: RunFolder) -> float:
+    """Rank-1 of HQ under SC after the last epoch, in percent; NaN where nobody asked."""
+    metrics = folder.metrics()
+    wanted = {"rule": "last", "protocol": "SC", "query": HQ, "gallery": HQ}
+    found = metrics[(metrics[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+    return 100 * float(found["rank1"].iloc[0]) if len(found) else math.nan
 
 
 def _compared(
@@ -142,10 +158,13 @@ def in_words(table: pd.DataFrame) -> list[str]:
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """The table for a page: a line a variant, a column a condition; bold: told once corrected."""
+    """The table for a page: a line a variant, a column a condition; bold: told once corrected.
+
+    The column before the last is no difference: what the variant itself finds under SC, in percent.
+    """
     lines = [
-        "| variant | " + " | ".join(CONDITIONS) + " | seeds |",
-        "|---" + "|---:" * (len(CONDITIONS) + 1) + "|",
+        "| variant | " + " | ".join(CONDITIONS) + " | SC itself | seeds |",
+        "|---" + "|---:" * (len(CONDITIONS) + 2) + "|",
     ]
     for _, mine in table.groupby("variant", sort=False):
         cells = []
@@ -153,7 +172,9 @@ def as_markdown(table: pd.DataFrame) -> str:
             text = f"{line['estimate']:+.1f} [{line['low']:+.1f}, {line['high']:+.1f}]"
             cells.append(f"**{text}**" if line["corrected"] < 0.05 else text)
         first = mine.iloc[0]
-        lines.append(f"| {first['title']} | " + " | ".join(cells) + f" | {first['seeds']} |")
+        same = "–" if math.isnan(first["same_clothes"]) else f"{first['same_clothes']:.1f}"
+        cells += [same, str(first["seeds"])]
+        lines.append(f"| {first['title']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,9 @@ from rlqkit.errors import RlqkitError
 from rlqkit.method.rows import find_row
 from rlqkit.method.sampling import Draw
 from rlqkit.report.studies import (
+    as_markdown,
     in_words,
+    runs_of,
     ship_study,
     study_table,
     validation_as_markdown,
@@ -200,6 +202,24 @@ def test_validation_people_are_shown_without_the_test(study: Study, trained: Pat
     assert table["LQ"].iloc[0] == pytest.approx(wanted)
     text = validation_as_markdown(table)
     assert f"| {table['HQ'].iloc[1]:.1f} | {table['LQ'].iloc[1]:.1f} |" in text
+
+
+def test_a_table_says_what_each_row_finds_under_sc(study: Study, trained: Path) -> None:
+    profile = profile_of(trained)
+    table = study_table(study, profile)  # type: ignore[arg-type]
+    name = table["variant"].iloc[0]
+    variant = next(v for v in study.variants if v.name == name)
+    found = [
+        line["rank1"]
+        for folder in runs_of(study, profile, variant).values()  # type: ignore[arg-type]
+        for line in folder.metrics().to_dict("records")
+        if (line["rule"], line["protocol"], line["query"], line["gallery"])
+        == ("last", "SC", "HQ", "HQ")
+    ]
+    assert len(found) == table["seeds"].iloc[0]
+    own = 100 * sum(found) / len(found)
+    assert table["same_clothes"].iloc[0] == pytest.approx(own)
+    assert f"| {own:.1f} | {len(found)} |" in as_markdown(table)
 
 
 def test_shipped_runs_give_the_same_table(study: Study, trained: Path, tmp_path: Path) -> None:
