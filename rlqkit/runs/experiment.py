@@ -44,7 +44,7 @@ from rlqkit.evaluation.protocol import (
     selection_test,
     validation_figures,
 )
-from rlqkit.files import digest
+from rlqkit.files import atomically, digest
 from rlqkit.method.network import Network, backbone_state
 from rlqkit.method.rows import Row, find_row
 from rlqkit.method.training import Record, Training
@@ -341,11 +341,20 @@ def export_backbone(folder: RunFolder, file: Path, rule: str = "last") -> None:
         folder: a run with branch 2.
         file: receives stem, trunk and branch 2's stages, 16 bits, as safetensors.
         rule: selection rule.
+
+    Raises:
+        RlqkitError: the run's row has no branch 2, or its weights can't be read.
     """
+    row = find_row(folder.config().row)
+    if "branch2" not in row.branch_names:
+        raise RlqkitError(
+            f"{folder.path} is a run of row {row.name}, whose network has no branch 2 to export; "
+            "give a run of a row with both branches, such as base"
+        )
     state = backbone_state(load_network(folder, rule))
-    file.parent.mkdir(parents=True, exist_ok=True)
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    save_file(half, file)
+    with atomically(file) as temporary:
+        save_file(half, temporary)
 
 
 def evaluate(folder: RunFolder, rule: str = "last") -> Evaluation:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import rlqkit
+from safetensors.torch import load_file
 
 from rlqkit.config import Config, load_profile, to_dict, with_overrides
 from rlqkit.data.loaders import load_benchmark, pose_clusters
@@ -19,10 +21,12 @@ from rlqkit.evaluation.metrics import Labels
 from rlqkit.evaluation.protocol import HQ, MIXED, headline
 from rlqkit.files import write_json
 from rlqkit.method.attributes import nearest_clusters
+from rlqkit.method.network import backbone_state
 from rlqkit.report import tables
 from rlqkit.runs.environment import environment
 from rlqkit.runs.experiment import (
     evaluate,
+    export_backbone,
     load_network,
     machine_of,
     train_and_evaluate,
@@ -180,6 +184,30 @@ def fail_for(file: Path) -> Callable[[Path, Path], None]:
         plain(source, target)
 
     return replaced
+
+
+def test_a_backbone_is_exported_whole_or_not_at_all(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "new" / "backbone.safetensors"
+    export_backbone(folder_of(config, "base"), file)
+    branch = backbone_state(load_network(folder_of(config, "base")))
+    assert load_file(file).keys() == branch.keys()
+    before = file.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match="plug"):
+            export_backbone(folder_of(config, "base", 2), file)
+    assert file.read_bytes() == before
+    export_backbone(folder_of(config, "base", 2), file)
+    assert file.read_bytes() != before and list(file.parent.iterdir()) == [file]
+
+
+def test_a_run_without_branch_2_has_no_backbone_to_export(config: Config, tmp_path: Path) -> None:
+    outcome = rlqkit("export-backbone", folder_of(config, "cal").path, tmp_path / "b.safetensors")
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    assert "row cal" in outcome.err and "no branch 2" in outcome.err
+    assert list(tmp_path.iterdir()) == []
 
 
 # --------------------------------------------------------------------------------------- tables
