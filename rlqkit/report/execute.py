@@ -14,7 +14,7 @@ import nbformat
 
 from rlqkit.config import Config, flatten, load_profile, to_dict
 from rlqkit.errors import RlqkitError
-from rlqkit.files import use_writable_caches
+from rlqkit.files import use_writable_caches, write_bytes
 from rlqkit.progress import Say, minutes
 from rlqkit.report.page import NOTEBOOKS, page_of
 from rlqkit.report.solutions import paste_solutions, solutions_file
@@ -96,27 +96,29 @@ def _execute_notebook(source: str, notebook: str, target: str, parameters: dict[
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     try:
-        papermill.execute_notebook(
-            nbformat.reads(notebook, as_version=4), str(output), parameters,
+        # Papermill would write after every cell, and a notebook that fails as well; ours is written
+        # when it is whole.
+        executed = papermill.execute_notebook(
+            nbformat.reads(notebook, as_version=4), None, parameters,
             kernel_name="python3", progress_bar=False, cwd=str(Path(source).parent),
             extra_arguments=["--log-level=CRITICAL"], coalesce_streams=True,
         )  # fmt: skip
     except PapermillExecutionError as error:
         reason = " ".join(error.evalue.split())
         raise RuntimeError(f"cell {error.exec_count}: {error.ename}: {reason}") from None
-    _forget_paths(output, parameters)
-    page = page_of(nbformat.read(output, as_version=4))
-    output.with_suffix(".html").write_text(page, encoding="utf-8")
+    executed.metadata.papermill["output_path"] = str(output)
+    text = _without_folders(str(nbformat.writes(executed)), parameters)
+    write_bytes(output, text.encode())
+    write_bytes(output.with_suffix(".html"), page_of(nbformat.reads(text, as_version=4)).encode())
     return time.perf_counter() - started
 
 
-def _forget_paths(notebook: Path, parameters: dict[str, Any]) -> None:
-    """Takes this machine's folders out of an executed notebook, which is meant to be shared."""
-    text = notebook.read_text(encoding="utf-8")
+def _without_folders(text: str, parameters: dict[str, Any]) -> str:
+    """An executed notebook, which is meant to be shared, without this machine's folders."""
     results, home = Path(parameters["results"]), NOTEBOOKS.parent
     for folder, short in ((results, f"../{results.name}"), (home, "..")):
         text = re.sub(rf"(?<![\w.]){re.escape(str(folder))}(?!\w)", short, text)
-    notebook.write_text(text, encoding="utf-8")
+    return text
 
 
 def _differences(config: Config) -> dict[str, Any]:
