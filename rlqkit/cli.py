@@ -301,7 +301,11 @@ def import_weights(file: Path, dataset: str, changes: Sequence[str], results: st
 @click.argument("run_folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
               help="The page (default: results/<profile>/explorer.html).")  # fmt: skip
-@click.option("--images", type=int, help="Most images shown, of whole people (default: 240).")
+@click.option(
+    "--images",
+    type=click.IntRange(max=32_767),  # the page counts HQ and LQ in 16 bits
+    help="Most images shown, of whole people (default: 240).",
+)
 @click.option("--photos/--no-photos", default=True, help="Thumbnails of the images in the page.")
 def explore(
     run_folders: Sequence[Path], output: Path | None, images: int | None, photos: bool

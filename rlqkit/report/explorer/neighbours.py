@@ -79,7 +79,7 @@ def figures(hq: Matrix, lq: Matrix, labels: Labels) -> dict[str, float]:
         stranger), strangers_lq, right (next to the right person), same_image (mean cosine).
     """
     found = measure_collapse(hq, lq, labels, NEIGHBOURS)
-    sums = {"this": person_sums(hq, lq, labels, NEIGHBOURS)}
+    sums = {"this": person_sums(hq, lq, labels, NEIGHBOURS, pairs=False)}
     interval = collapse_intervals(sums, ["lq_given_stranger"]).iloc[0]
     return {
         "lq_given_stranger": found.lq_given_stranger,
