@@ -194,7 +194,7 @@ def branch_features(run: RunFolder, images: ImageSet, quality: str) -> dict[str,
 
     Returns:
         "branch1", "branch2", "pose" (as far as there) → (n, D), not normalised, of the image alone
-        (its mirror isn't asked).
+        (its mirror isn't asked), in float32 whatever the run's arithmetic.
     """
     config = run.config()
     fabric, data = machine_of(run), evaluation_images(images, quality, config)
