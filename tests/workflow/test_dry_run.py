@@ -152,3 +152,29 @@ def test_a_taken_gpu_is_left_alone(tmp_path: Path) -> None:
         assert first.stdout is not None and first.stdout.readline() == b"here\n"
         assert taken(tmp_path, "1", visible="4,5") == (7, "5")
         first.communicate(timeout=LIMIT)
+
+
+def test_the_command_hears_a_signal_and_keeps_its_gpu_until_it_ends(tmp_path: Path) -> None:
+    """A scheduler signals the process that it started; the command may want to finish a step."""
+    hear = (
+        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True)); "
+        "print('here', flush=True); sys.stdin.read(); sys.exit(5)"
+    )
+    surroundings = environment() | {"TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "4,5"}
+    command = [sys.executable, str(TAKER), "1", "--", sys.executable, "-c", hear]
+    with subprocess.Popen(
+        command, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == b"here\n"
+        first.terminate()
+        meanwhile = taken(tmp_path, "1", visible="4,5")
+        rest, _ = first.communicate(timeout=LIMIT)  # the command reads to the end, and ends
+    assert (rest, first.returncode, meanwhile) == (b"told\n", 5, (7, "5"))
+    assert taken(tmp_path, "1", visible="4,5") == (7, "4")
+
+
+def test_a_command_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(TAKER), "0", "--", str(tmp_path / "nothing")]
+    done = call(command)
+    assert (done.returncode, done.stderr.count("\n")) == (127, 1), done.stderr
+    assert "nothing: No such file" in done.stderr
