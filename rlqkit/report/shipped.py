@@ -22,6 +22,7 @@ from rlqkit.evaluation.intervals import (
     select,
 )
 from rlqkit.evaluation.protocol import HQ, MIXED, headline_name
+from rlqkit.files import write_bytes
 from rlqkit.method.rows import find_row
 from rlqkit.report.tables import Results, read_results
 from rlqkit.runs.folder import COLLAPSE, RECORDS, RunFolder, profile_folder, reference_folder
@@ -184,8 +185,7 @@ def write_comparison(config: Config, mine: Results) -> tuple[Path | None, list[s
         ]
     table = compare(mine, shipped)
     file = profile_folder(config) / "tables" / "compared.csv"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    table.round(2).to_csv(file, index=False, lineterminator="\n")
+    write_bytes(file, table.round(2).to_csv(index=False, lineterminator="\n").encode())
     return file, [
         *in_words(table),
         *gain_in_words(mine, "yours"),

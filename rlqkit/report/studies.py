@@ -20,6 +20,7 @@ from rlqkit.evaluation.intervals import (
     select,
 )
 from rlqkit.evaluation.protocol import HQ, headline_name
+from rlqkit.files import write_bytes
 from rlqkit.method.rows import find_row
 from rlqkit.report.comparison import has_figures
 from rlqkit.runs.folder import RECORDS, RunFolder, profile_folder
@@ -182,8 +183,7 @@ def write_study(study: Study, profile: Config) -> tuple[pd.DataFrame, Path]:
     """Writes ``tables/study_<name>.csv`` of a profile; returns the table and the file."""
     table = study_table(study, profile)
     file = profile_folder(profile) / "tables" / f"study_{study.name}.csv"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    table.round(4).to_csv(file, index=False, lineterminator="\n")
+    write_bytes(file, table.round(4).to_csv(index=False, lineterminator="\n").encode())
     return table, file
 
 

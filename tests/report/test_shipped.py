@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,24 @@ def test_the_main_job_tells_and_writes_it(config: Config) -> None:
     (start,) = (i for i, line in enumerate(said) if line.startswith("yours | shipped"))
     assert said[start + 1].startswith("  CAL: HQ ") and said[start + 1].endswith("; same bits")
     assert any("compared.csv" in line for line in said)
+
+
+def test_the_comparison_is_written_whole_or_not_at_all(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = write_comparison(config, read_results(config))
+    assert file is not None
+    table = compare(read_results(config), shipped_results(config)).round(2)
+    assert file.read_bytes() == table.to_csv(index=False, lineterminator="\n").encode()
+    file.write_bytes(b"mine")
+
+    def replaced(*_: object) -> None:
+        raise OSError("the plug was pulled")
+
+    monkeypatch.setattr(os, "replace", replaced)
+    with pytest.raises(OSError, match="plug"):
+        write_comparison(config, read_results(config))
+    assert file.read_bytes() == b"mine"
 
 
 def test_shipping_copies_what_readers_need(config: Config, tmp_path: Path) -> None:

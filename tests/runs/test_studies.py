@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rlqkit.data.loaders import external_data
 from rlqkit.errors import RlqkitError
 from rlqkit.method.rows import find_row
 from rlqkit.method.sampling import Draw
+from rlqkit.report import studies
 from rlqkit.report.studies import (
     as_markdown,
     in_words,
@@ -23,6 +25,7 @@ from rlqkit.report.studies import (
     study_table,
     validation_as_markdown,
     validation_table,
+    write_study,
 )
 from rlqkit.runs.folder import RunFolder, run_id
 from rlqkit.runs.jobs import scheduled_runs
@@ -220,6 +223,24 @@ def test_a_table_says_what_each_row_finds_under_sc(study: Study, trained: Path) 
     own = 100 * sum(found) / len(found)
     assert table["same_clothes"].iloc[0] == pytest.approx(own)
     assert f"| {own:.1f} | {len(found)} |" in as_markdown(table)
+
+
+def test_a_table_is_written_whole_or_not_at_all(
+    study: Study, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "profile_folder", lambda _: tmp_path)
+    table, file = write_study(study, profile_of(trained))  # type: ignore[arg-type]
+    whole = file.read_bytes()
+    assert whole == table.round(4).to_csv(index=False, lineterminator="\n").encode()
+    file.write_bytes(b"mine")
+
+    def replaced(*_: object) -> None:
+        raise OSError("the plug was pulled")
+
+    monkeypatch.setattr(os, "replace", replaced)
+    with pytest.raises(OSError, match="plug"):
+        write_study(study, profile_of(trained))  # type: ignore[arg-type]
+    assert file.read_bytes() == b"mine"
 
 
 def test_shipped_runs_give_the_same_table(study: Study, trained: Path, tmp_path: Path) -> None:
