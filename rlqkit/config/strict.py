@@ -157,10 +157,12 @@ def get(config: Config, key: str) -> Any:
 
 
 def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+    """The end of a message: the known word that is nearest, or "" where none is near."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f' (did you mean "{close[0]}"?)' if close else ""
 
 
 def listed(names: typing.Iterable[Any]) -> str:
+    """Names side by side, for a message."""
     return ", ".join(str(name) for name in names)

@@ -112,10 +112,12 @@ class ImageSet:
 
     @cached_property
     def n_identities(self) -> int:
+        """How many people."""
         return len(np.unique(self.identities))
 
     @cached_property
     def n_clothes(self) -> int:
+        """How many outfits, each identity's counted by itself."""
         return len(np.unique(self.clothes_labels))
 
     def clothes_of_identity(self) -> np.ndarray:

@@ -35,6 +35,11 @@ def to_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
 
 
 def check_probability(name: str, value: float) -> None:
+    """Refuses what is no probability.
+
+    Raises:
+        RlqkitError: ``value`` lies outside 0..1; ``name`` is what the message calls it.
+    """
     if not 0 <= value <= 1:
         raise RlqkitError(f"{name} = {value}: give a probability from 0 to 1")
 

@@ -40,6 +40,7 @@ class GlobalPooling(nn.Module):
         nn.init.zeros_(self.norm.bias)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Features (B, 2C) of maps (B, C, h, w); half precision is pooled in float32."""
         maps = maps if maps.dtype == torch.float64 else maps.float()
         pooled = torch.cat([maps.amax(dim=(2, 3)), maps.mean(dim=(2, 3))], dim=1)  # (B, 2C)
         features: Tensor = self.norm(pooled)
@@ -58,6 +59,7 @@ class CosineHead(nn.Module):
         nn.init.normal_(self.weight, 0.0, 0.001)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Cosines (B, C) of features (B, D) with the weights of C classes."""
         return F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
 
 

@@ -1,23 +1,15 @@
-"""Rows side by side: which runs there are, where CAL begins, who collapses."""
+"""Rows side by side: which runs there are, where CAL begins."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from rlqkit.config import Config, Moment, with_overrides
-from rlqkit.evaluation.collapse import measure_collapse
-from rlqkit.evaluation.metrics import Labels
-from rlqkit.evaluation.protocol import HQ, MIXED
 from rlqkit.method.rows import find_row
 from rlqkit.runs.folder import RunFolder
-
-Matrix = NDArray[np.floating[Any]]
 
 
 def measured_runs(config: Config, rows: Iterable[str]) -> dict[str, list[RunFolder]]:
@@ -76,22 +68,3 @@ def adversarial_start(history: pd.DataFrame, config: Config) -> int:
         return math.ceil((moment.share or 0.0) * total - 1e-9)  # 40 % of 160 is 64, not 65
     before = history[history["epoch"] < moment.epoch]
     return int(before["steps"].max()) if len(before) else 0
-
-
-def collapse_measures(
-    runs: Mapping[str, RunFolder], labels: Labels, quality: str = MIXED, split: str = "query"
-) -> pd.DataFrame:
-    """Every measure of ``Collapse``, one line per row, on the queries in one quality.
-
-    Args:
-        runs: row → finished run with features.
-        labels: of the queries.
-        quality: "mixed LQ" or a degradation.
-        split: the queries' split.
-    """
-    lines = {}
-    for row, folder in runs.items():
-        features = folder.features()
-        found = measure_collapse(features[split, HQ], features[split, quality], labels)
-        lines[find_row(row).title] = found.to_dict()
-    return pd.DataFrame(lines).T

@@ -149,6 +149,7 @@ def load_weights(module: nn.Module, given: dict[str, Tensor], file: Path) -> Non
 
 
 def random_states() -> dict[str, Any]:
+    """Where all global generators stand: torch's, CUDA's, Python's and NumPy's."""
     version, internal, gauss = random.getstate()
     numpy_state: Any = np.random.get_state()
     name, keys, *rest = numpy_state
@@ -161,6 +162,10 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
+    """Sets all global generators to where ``random_states`` found them.
+
+    CUDA's stay as they are where there are other GPUs than then.
+    """
     torch.set_rng_state(states["torch"])
     if len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

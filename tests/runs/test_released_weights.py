@@ -20,8 +20,8 @@ from golden_weights import golden_value
 from rlqkit.config import load_profile, with_overrides
 from rlqkit.data.imageset import Benchmark
 from rlqkit.errors import RlqkitError
+from rlqkit.evaluation.collapse import measure_collapse
 from rlqkit.evaluation.metrics import Labels
-from rlqkit.report.comparison import collapse_measures
 from rlqkit.report.notebook import runs_or_imported
 from rlqkit.runs.experiment import load_network
 from rlqkit.runs.folder import RunFolder, find_runs
@@ -117,8 +117,8 @@ def test_command_line_to_figures_and_collapse(
     features = run.features()
     assert features["query", "HQ"].shape == (len(tiny_benchmark["query"]), 8192)
     labels = Labels(*tiny_benchmark["query"].metric_arrays())
-    collapse = collapse_measures({"rlq": run}, labels)
-    assert 0 < collapse.loc["RLQ", "same_image_cosine"] < 1
+    collapse = measure_collapse(features["query", "HQ"], features["query", "mixed LQ"], labels)
+    assert 0 < collapse.same_image_cosine < 1
     assert runs_or_imported(config, ("base", "rlq"), str(path)) == {"rlq": run}
     with pytest.raises(RlqkitError, match="of data set wardrobe-v2, this notebook of ltcc"):
         runs_or_imported(load_profile("paper"), ("base", "rlq"), str(path))

@@ -52,7 +52,7 @@ class Layout:
     """A published data set.
 
     Attributes:
-        name: as in `registry.LOADERS`.
+        name: as ``data.dataset`` gives it, a key of ``LAYOUTS``.
         title: as papers write it; published label files start with it.
         holders: folder names that its archive unpacks into.
         parts: its folders of images.

@@ -204,6 +204,7 @@ def limb_colours() -> list[str]:
 
 
 def rgb_of(colour: str) -> tuple[int, int, int]:
+    """Three numbers in 0..255 of "#rrggbb"."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
@@ -220,6 +221,7 @@ def skeleton_picture(points: NDArray[np.float64]) -> Picture:
 
 
 def name_below(images: ImageSet, index: int, letters: Mapping[tuple[int, int], str]) -> str:
+    """Identity, outfit and camera of an image; ``letters`` names each identity's outfits."""
     sample = images.table.iloc[index]
     outfit = letters[sample["identity"], sample["clothes"]]
     return f"id {sample['identity']}\noutfit {outfit} · cam {sample['camera']}"
