@@ -89,6 +89,38 @@ def test_what_does_not_fit_is_one_line(
     assert done.returncode and says in done.stdout + done.stderr
 
 
+STAND_IN = """#!{python}
+import sys
+if "plan" in sys.argv:
+    print({plan!r})
+sys.exit("train" in sys.argv)
+"""
+"""Instead of a Python with the kit: knows a plan, and every training fails."""
+
+
+@needs_snakemake
+@pytest.mark.parametrize(
+    ("minutes", "asked"), [(2.5 * 1440, [1, 1, 1, 1.5, 2, 2]), (60, [1, 1.5, 2, 2])]
+)
+def test_memory_grows_twice_at_most_and_not_for_the_time_limit(
+    minutes: float, asked: list[float], tmp_path: Path
+) -> None:
+    """A run that fails whenever it is started: what each of its jobs asks for."""
+    job = {"id": "base-s1-0", "processes": 1, "finished": False, "after": [], "gpus": 0, "cpus": 1}
+    job |= {"memory_mb": 50_000, "minutes": minutes}
+    plan = {"folder": str(tmp_path), "runs": [job], "datasets": [], "notebooks": []}
+    plan |= {"claims": False}
+    program = tmp_path / "python"
+    program.write_text(STAND_IN.format(python=sys.executable, plan=json.dumps(plan)))
+    program.chmod(0o755)
+    file = tmp_path / "settings.json"
+    settings = {"python": str(program), "notebooks": False, "results": str(tmp_path / "results")}
+    file.write_text(json.dumps(settings))
+    done = call(snakemake(tmp_path, file, "--cores", "1"))
+    starts = re.findall(r"rule run:$.*?mem_mb=(\d+)", done.stderr, re.MULTILINE | re.DOTALL)
+    assert [int(found) / 50_000 for found in starts] == asked, done.stderr
+
+
 def test_one_planned_run_is_trained_once(tiny_wardrobe: Path, tmp_path: Path) -> None:
     changes = {"training.steps": 2, "data.height": 32, "data.width": 16, "reproduce.rows": ["base"]}
     given = options(tmp_path, overrides(tiny_wardrobe, **changes))
