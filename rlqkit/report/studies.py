@@ -213,10 +213,10 @@ def ship_study(study: Study, profile: Config, target: Path) -> list[Path]:
 
 
 def _of_the_headline(per_query: pd.DataFrame, rules: Sequence[str] = ("last",)) -> pd.DataFrame:
-    """Queries under the headline test, in the conditions that tables show, in five digits."""
+    """Queries under the headline test, in the conditions that tables show, in four digits."""
     headline = headline_name(per_query)
     asked = {condition[:2] for condition in (*CONDITIONS.values(), *QUALITIES.values())}
     pairs = pd.Series(list(zip(per_query["query"], per_query["gallery"], strict=True)))
     kept = per_query["rule"].isin(rules) & (per_query["protocol"] == headline)
     shown = per_query[kept & pairs.isin(asked).to_numpy()].reset_index(drop=True)
-    return shown.round({"average_precision": 5})
+    return shown.round({"average_precision": 4})

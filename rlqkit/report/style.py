@@ -43,13 +43,14 @@ ROW_STYLES = {
     "rlq": (WRONG_COLOUR, "D"), "base-lq": ("#2e8b57", "s"),
     "mean": ("#8a6d1d", "X"), "mean-taught": ("#b0348f", "*"),
     "self-taught": ("#d487bf", "<"), "lq-on": ("#7fbf8f", ">"), "base-lq-on": ("#2e8b57", "p"),
+    "base-lq-on-free": ("#2e8b57", "^"), "lq-then-hq-free": ("#1d5c3a", "v"),
     "base-on": (HQ_COLOUR, "p"), "lq-then-hq": ("#1d5c3a", "h"),
 }  # fmt: skip
 """Row → colour (what it builds on) and marker (▲ gender, ▼ pose, ◆ both)."""
 
 
 def sign(figure: Figure, config: Config, profiles: bool = False) -> Figure:
-    """Writes data set, profile and size under a figure, and that the data are synthetic.
+    """Writes data set, test people, profile and size under a figure, and that data are synthetic.
 
     Args:
         figure: gets the line.
@@ -58,6 +59,8 @@ def sign(figure: Figure, config: Config, profiles: bool = False) -> Figure:
     """
     data = config.data
     text = data.dataset + (" (synthetic)" if is_synthetic(data) else "")
+    if data.test:
+        text += f", test people {data.test}"
     if not profiles:
         text += f", profile {config.profile}, {data.height} x {data.width}"
     place = figure.subfigs[-1] if figure.subfigs else figure
