@@ -126,6 +126,21 @@ def test_truncated_query_image_loses_no_training(
     assert checkpoint.stat().st_mtime_ns == before
 
 
+def test_a_teacher_that_fails_stops_only_those_that_need_it(
+    tiny_wardrobe: Path, results: Path
+) -> None:
+    """TAD has it for its teacher; LQ-tuned follows base, and the mean follows both of those."""
+    changes = {"teacher__batch": 1000, "training__steps": 2, "continuing__epochs": 1}
+    rows = {"reproduce__rows": '["base", "tad", "lq-on", "mean-on"]', "reproduce__seeds": "[1]"}
+    outcome = rlqkit(
+        "reproduce", "--no-notebooks", *smoke_options(tiny_wardrobe, results, **changes, **rows)
+    )
+    assert outcome.code == 2 and outcome.err.count("failed") == 1, outcome.err
+    assert "training.batch = 1000" in outcome.err
+    done = {file.parent.name.split("-s1-")[0] for file in results.glob("smoke/runs/*/metrics.json")}
+    assert done == {"base", "lq-on", "mean-on"}
+
+
 def test_reproduce_refuses_data_that_are_not_as_shipped(
     broken_wardrobe: Path, results: Path
 ) -> None:

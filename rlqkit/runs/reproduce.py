@@ -1,4 +1,4 @@
-"""The main job: every row and seed of a profile, then tables, then the notebooks.
+"""Training of a whole profile: every row and seed, and what they wait for.
 
 Trainings run side by side in ``runtime.jobs`` processes. The teacher goes first, rows without TAD
 fill the other processes meanwhile, rows with TAD follow. Finished runs are skipped and killed
@@ -24,12 +24,13 @@ from rlqkit.method.rows import find_row
 from rlqkit.progress import Say, minutes
 from rlqkit.runs.device import precision_in_force
 from rlqkit.runs.experiment import train_and_evaluate
-from rlqkit.runs.folder import RunFolder
+from rlqkit.runs.folder import RunFolder, run_id
+from rlqkit.runs.plan import with_all_before
 from rlqkit.runs.workers import workers
 
 
 def train_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFolder]:
-    """Runs configurations in ``jobs`` processes; rows with TAD wait for their teacher.
+    """Runs configurations in ``jobs`` processes; rows that an external teacher has a part in wait.
 
     Raises:
         RlqkitError: a run failed; the others were finished first.
@@ -50,8 +51,9 @@ def train_all(plan: Sequence[Config], jobs: int, say: Say = print) -> list[RunFo
     failures: list[str] = []
     with workers(jobs) as pool:
         futures = {pool.submit(_run_in_worker, to_dict(c)): c for c in independent}
-        if _teachers_are_there(futures):
-            futures |= {pool.submit(_run_in_worker, to_dict(c)): c for c in dependent}
+        missing = _failed_teachers(futures)
+        ready = [c for c in dependent if missing.isdisjoint(map(run_id, with_all_before([c])))]
+        futures |= {pool.submit(_run_in_worker, to_dict(c)): c for c in ready}
         for future in as_completed(futures):
             _report(future, futures[future], say, failures)
     if failures:
@@ -77,10 +79,10 @@ def _run_in_worker(values: dict[str, Any]) -> float:
     return time.perf_counter() - started
 
 
-def _teachers_are_there(futures: dict[Future[float], Config]) -> bool:
-    """Waits for them; a failure is reported with the others, and rows with TAD stay undone."""
-    teachers = [f for f, config in futures.items() if find_row(config.row).external]
-    return all([future.exception() is None for future in teachers])
+def _failed_teachers(futures: dict[Future[float], Config]) -> set[str]:
+    """Waits for teachers; a failure is reported with the others, and what needs it stays undone."""
+    teachers = {f: config for f, config in futures.items() if find_row(config.row).external}
+    return {run_id(config) for future, config in teachers.items() if future.exception()}
 
 
 def _report(future: Future[float], config: Config, say: Say, failures: list[str]) -> None:
