@@ -287,6 +287,14 @@ def test_checkpoint_of_another_row(tiny_wardrobe: Path, results: Path, unfinishe
     refused(outcome, unfinished / "checkpoint.pt", "another configuration", "row was cal")
 
 
+def test_checkpoint_of_a_gpu_that_scaled_its_loss(
+    tiny_wardrobe: Path, results: Path, unfinished: Path
+) -> None:
+    change_checkpoint(unfinished, lambda state: state["precision"].update(scale=65536.0))
+    outcome = train_again(tiny_wardrobe, results)
+    refused(outcome, unfinished / "checkpoint.pt", "begun in float16", "where it was begun")
+
+
 def test_checkpoint_of_another_data_set(
     tiny_wardrobe: Path, results: Path, unfinished: Path
 ) -> None:

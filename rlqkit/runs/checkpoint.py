@@ -62,12 +62,19 @@ def restore(training: Training, file: Path) -> None:
     """Takes a training to where a checkpoint left it; nothing happens where there is none.
 
     Raises:
-        RlqkitError: the checkpoint can't be read, or belongs to another architecture.
+        RlqkitError: the checkpoint can't be read, or belongs to another architecture or arithmetic.
     """
     if not file.exists():
         return
     state, student = read_checkpoint(file), training.student
     _require_same_configuration(training.config, state["config"], file)
+    scaled, scales = bool(state["precision"]), bool(student.fabric.strategy.precision.state_dict())
+    if scaled != scales:  # the loss, as float16 alone does
+        began, here = ("float16", "other") if scaled else ("other", "float16")
+        raise RlqkitError(
+            f"checkpoint {file} was begun in {began} arithmetic, and this machine would go on in "
+            f"{here}: train on where it was begun, or delete it and train again"
+        )
     load_weights(student.network, state["network"], file)
     load_weights(student.heads, state["heads"], file)
     if training.average:
