@@ -143,29 +143,6 @@ def clustered_interval(
     return Interval(float(scores.mean()), float(low), float(high), len(sums), len(scores))
 
 
-def p_value(
-    per_query: pd.DataFrame, reference: pd.DataFrame, measure: str = "rank1", draws: int = 10_000,
-    seed: int = 0,
-) -> float:  # fmt: skip
-    """Two-sided p of "no difference": how often people drawn again turn the difference's sign.
-
-    Args:
-        per_query, reference: queries of one condition and two models, as in `clustered_interval`.
-        measure: as there.
-        draws: bootstrap samples; no p is below 2 / draws.
-        seed: of the resampling.
-
-    Raises:
-        RlqkitError: as `clustered_interval`.
-    """
-    scores = query_scores(per_query, measure) - query_scores(reference, measure)
-    by_identity = scores.groupby(level="identity")
-    sums, counts = by_identity.sum().to_numpy(), by_identity.count().to_numpy()
-    means = _resampled_means(sums, counts, draws, seed)
-    tail = min((means <= 0).mean(), (means >= 0).mean())
-    return float(min(1.0, max(2 * tail, 2 / draws)))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """p values corrected for being several (Holm, 1979), in the order given, 0..1.
 
