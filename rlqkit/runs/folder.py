@@ -274,7 +274,10 @@ class RunFolder:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+            try:
+                who = holder.read_text(encoding="utf-8")
+            except OSError:  # it has just come and hasn't said who it is, or is just leaving
+                who = "another process"
             say(f"{self.path.name}: waiting for {who}, which works on this run")
             lock.acquire()
         try:
