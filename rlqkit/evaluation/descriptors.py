@@ -40,11 +40,13 @@ def extract_descriptors(
     was_training = network.training
     network.eval()
     parts = []
-    with torch.inference_mode(), fabric.autocast():
-        for x in image_batches(images, fabric, config):
-            plain, mirrored = network.descriptor(x), network.descriptor(x.flip(3))
-            parts.append(flip_descriptor(plain.float(), mirrored.float()).cpu())
-    network.train(was_training)
+    try:
+        with torch.inference_mode(), fabric.autocast():
+            for x in image_batches(images, fabric, config):
+                plain, mirrored = network.descriptor(x), network.descriptor(x.flip(3))
+                parts.append(flip_descriptor(plain.float(), mirrored.float()).cpu())
+    finally:
+        network.train(was_training)
     descriptors: NDArray[np.float32] = torch.cat(parts).numpy()
     return descriptors
 

@@ -188,5 +188,7 @@ def _checked(hq: Features, lq: Features) -> tuple[NDArray[np.float32], NDArray[n
 def _threads_kept() -> Iterator[None]:
     """numba's pool of threads, which UMAP starts, changes torch's."""
     threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

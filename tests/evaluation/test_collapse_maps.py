@@ -77,6 +77,25 @@ def test_umap_is_fitted_on_hq_or_on_both(
         umap_view(hq[:3], hq[:3])
 
 
+@pytest.mark.parametrize("fit", [joint_umap, umap_view])
+def test_threads_are_put_back_though_the_layout_fails(
+    fit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FailingUmap(RecordingUmap):
+        def fit_transform(self, features: NDArray[Any]) -> NDArray[Any]:
+            torch.set_num_threads(threads + 1)  # as numba's pool does
+            raise MemoryError
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=FailingUmap))
+    threads = torch.get_num_threads()
+    try:
+        with pytest.raises(MemoryError):
+            fit(people_on_axes(), people_on_axes())
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(threads)  # or other tests would pay for a failure
+
+
 @pytest.mark.skipif(
     "RLQKIT_SLOW_TESTS" not in os.environ,
     reason="UMAP compiles for half a minute; set RLQKIT_SLOW_TESTS=1 (the notebooks run it too)",

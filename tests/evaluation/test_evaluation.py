@@ -191,6 +191,12 @@ def test_descriptor_is_image_plus_mirror(finished: RunFolder) -> None:
     )
     np.testing.assert_allclose(small, got, atol=1e-5)
     assert network.training  # put back as it was
+    broken: Any = [images[0], {}]  # the second has no image
+    with pytest.raises(KeyError):
+        extract_descriptors(
+            network, broken, launch_fabric(config), with_overrides(config, {"evaluation.batch": 1})
+        )
+    assert network.training  # after a failure too
 
 
 def test_unlabelled_query_is_counted_not_averaged() -> None:
