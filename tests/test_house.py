@@ -49,10 +49,17 @@ def imports(root: Path) -> Iterator[Import]:
             inside = id(node) not in at_top
             if isinstance(node, ast.Import):
                 yield from ((name, alias.name, inside) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
+            elif isinstance(node, ast.ImportFrom):
+                module = ".".join(filter(None, [_package(name, file, node.level), node.module]))
                 for alias in node.names:
-                    full = f"{node.module}.{alias.name}"
-                    yield name, full if full in known else node.module, inside
+                    full = f"{module}.{alias.name}"
+                    yield name, full if full in known else module, inside
+
+
+def _package(name: str, file: Path, level: int) -> str:
+    """The package that so many leading dots of an import mean; "" without any."""
+    own = name.split(".")[: None if file.name == "__init__.py" else -1]
+    return ".".join(own[: len(own) - level + 1]) if level else ""
 
 
 def breaches(root: Path) -> list[str]:
@@ -113,6 +120,7 @@ def test_every_room_has_its_place() -> None:
             "from rlqkit.runs import plan",
             "images imports rlqkit.runs",
         ),
+        ("data/images.py", "from ..runs import plan", "images imports rlqkit.runs"),
         ("evaluation/metrics.py", "from wardrobe import audit", "imports wardrobe.audit"),
         ("report/tables.py", "from rlqkit.method.training import Training", "method.training"),
     ],
