@@ -37,4 +37,4 @@ answer = "b"
 
 
 # %% Exercise 0.4 wrong
-answer = "c"
+answer = "a"

@@ -42,8 +42,8 @@ answer = "a"
 
 
 # %% Exercise 1.5
-answer = 0.0
+answer = 4 / (80 - 16)
 
 
 # %% Exercise 1.5 wrong
-answer = 1 / 200
+answer = 4 / 80

@@ -7,19 +7,21 @@ answer = "abc"[(lineup.index(int(match)) + 1) % 3]
 
 
 # %% Exercise 2.2
-def class_number(identity, trousers, shirt, originals, n):
-    return originals + identity * n**2 + n * trousers + shirt
+def parts_of(number, originals, n):
+    identity, pair = divmod(number - originals, n**2)
+    return identity, *divmod(pair, n)
 
 
-answer = class_number
+answer = parts_of
 
 
 # %% Exercise 2.2 wrong
-def class_number(identity, trousers, shirt, originals, n):  # shirt and trousers exchanged
-    return originals + identity * n**2 + n * shirt + trousers
+def parts_of(number, originals, n):  # shirt and trousers exchanged
+    identity, pair = divmod(number - originals, n**2)
+    return identity, pair % n, pair // n
 
 
-answer = class_number
+answer = parts_of
 
 
 # %% Exercise 2.3

@@ -33,11 +33,11 @@ answer = "b"
 
 
 # %% Exercise 4.4
-answer = z_t.shape[1]
+answer = math.log(3)
 
 
 # %% Exercise 4.4 wrong
-answer = z_t.shape[0]
+answer = math.log(3) / 3
 
 
 # %% Exercise 4.5
