@@ -57,6 +57,14 @@ def test_the_example_trains_and_is_evaluated(example: Path, images: Path, tmp_pa
     assert "CC" in outcome.out and "base-plain-s1" in outcome.out
 
 
+def test_the_page_s_check_reads_every_image(example: Path, images: Path) -> None:
+    assert rlqkit("data", "check", "mine", "--root", images).code == 0
+    torn = images / "gallery" / "0007_c0_red.jpg"
+    torn.write_bytes(torn.read_bytes()[:60])
+    outcome = rlqkit("data", "check", "mine", "--root", images)
+    assert outcome.code == 2 and torn.name in outcome.out
+
+
 def test_what_a_row_lacks_is_named(example: Path, images: Path, tmp_path: Path) -> None:
     options = smoke_options(images, tmp_path / "results", training__steps=2)
     only = ["--set", "data.dataset=mine", "--set", 'evaluation.selection=["last"]']
