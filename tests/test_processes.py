@@ -46,11 +46,24 @@ class Ended:
     err: str
 
 
-def two_processes(*arguments: object) -> list[Ended]:
-    """Runs the worker script as both processes of a training, as torchrun would."""
+def free_port() -> int:
+    """A port that nobody listens at now; somebody may, before it is used."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def two_processes(*arguments: object) -> list[Ended]:
+    """Runs the worker script as both processes of a training, as torchrun would."""
+    for _ in range(3):
+        ended = processes_at(free_port(), *arguments)
+        if ended:
+            return ended
+    raise AssertionError("no port stays free")
+
+
+def processes_at(port: int, *arguments: object) -> list[Ended]:
+    """Both processes, meeting at a port; none, if somebody else has taken it."""
     shared = {
         **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
         "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test",
@@ -64,9 +77,14 @@ def two_processes(*arguments: object) -> list[Ended]:
         )
         for rank in "01"
     ]  # fmt: skip
+    ended: list[Ended] = []
     try:
-        said = [process.communicate(timeout=PATIENCE) for process in started]
-        return [Ended(p.returncode, *text) for p, text in zip(started, said, strict=True)]
+        for process in started:
+            out, err = process.communicate(timeout=PATIENCE)
+            if "server socket has failed to listen" in err:
+                return []  # process 0 is the one that listens, and process 1 would wait for it
+            ended.append(Ended(process.returncode, out, err))
+        return ended
     finally:
         for process in started:
             process.kill()
@@ -89,6 +107,20 @@ def together(
     assert [end.code for end in ended] == [0, 0], ended
     assert "run folder" in ended[0].out and ended[1].out == "" and "step/s" not in ended[1].err
     return [torch.load(folder / f"rank{r}.pt", weights_only=True) for r in (0, 1)], folder
+
+
+@pytest.mark.slow
+def test_a_port_that_somebody_takes_first_is_given_up(
+    tiny_wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a test of two processes never fails by what else runs on the machine."""
+    options = smoke_options(tiny_wardrobe, tmp_path, **TRAINING | {"training__steps": 2})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = iter([taken.getsockname()[1], free_port()])
+        monkeypatch.setitem(globals(), "free_port", lambda: next(ports))
+        ended = two_processes("die", 99, "train", *options, "--row", "cal")
+    assert [end.code for end in ended] == [0, 0], ended
+    assert next(ports, None) is None
 
 
 # ------------------------------------------------------------------------------ losses, gradients
