@@ -87,7 +87,7 @@ def prepare(folder: Path) -> list[Target]:
     other = folder / "other"
     fresh = smoke_options(data, other, **short, model__weights=backbone)
     anew = ("train", "--row", "cal", *fresh)
-    image, mask = (next((data / d / "train").iterdir()) for d in ("images", "masks"))
+    image, mask = (min((data / d / "train").iterdir()) for d in ("images", "masks"))
     return [
         Target("image", image, check),
         Target("mask", mask, check),
