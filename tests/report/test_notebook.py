@@ -142,7 +142,15 @@ def test_photographs_carry_none(
 
 def test_figures_of_several_profiles_name_none(tmp_path: Path) -> None:
     config = load_profile("quick")
-    assert sign(Figure(), config, profiles=True).get_supxlabel() == "wardrobe-v2 (synthetic)"
+    told = sign(Figure(), config, profiles=True).get_supxlabel()
+    assert told == f"wardrobe-v2 (synthetic), test people {config.data.test}" and config.data.test
+
+
+def test_other_test_people_are_named(tmp_path: Path) -> None:
+    config = load_profile("smoke", {"data.test": "wardrobe-v2-test2"})
+    told = "wardrobe-v2 (synthetic), test people wardrobe-v2-test2, profile smoke, "
+    assert signature(config).startswith(told)
+    assert "test people" not in signature(load_profile("smoke", {"data.test": ""}))
 
 
 def test_a_published_set_need_not_be_there_for_its_banner(tmp_path: Path) -> None:

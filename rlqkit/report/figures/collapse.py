@@ -118,7 +118,7 @@ SHARES = {
     "nearest_hq_right": ("HQ, same person", "#2e8b57"),
     "nearest_lq_right": ("LQ, same person", "#9bcbaf"),
     "nearest_hq_wrong": ("HQ, someone else", LIGHT),
-    "nearest_lq_wrong": ("LQ, someone else: collapse", WRONG_COLOUR),
+    "nearest_lq_wrong": ("LQ, someone else", WRONG_COLOUR),
 }
 
 
