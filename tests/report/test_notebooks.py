@@ -57,6 +57,17 @@ def test_the_notebooks_are_all_there_in_the_order_of_the_index() -> None:
     assert tuple(reading_order(NOTEBOOKS)) == NAMES
 
 
+def test_the_index_calls_each_as_its_title_does() -> None:
+    """Up to a colon, where a title goes on."""
+    index = json.loads((NOTEBOOKS / "index.ipynb").read_text(encoding="utf-8"))
+    named = dict(re.findall(r"\[(\d\d · [^\]]+)\]\((\w+)\.ipynb\)", text(index["cells"][0])))
+    assert tuple(named.values()) == NAMES
+    for title, name in named.items():
+        source = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))
+        first = text(source["cells"][0]).splitlines()[0]
+        assert first.partition(":")[0] == f"# {title}"
+
+
 def test_they_form_one_chain(notebook: dict[str, Any]) -> None:
     """Each ends with the way to the one before and the one after, and with no other."""
     before, after = neighbours(notebook["name"], NAMES)
@@ -144,6 +155,19 @@ def test_three_to_five_exercises_with_solutions(notebook: dict[str, Any]) -> Non
     for place in places.values():
         assert "..." in source.cells[place].source, "it should be blank"
         assert "check_answer(" in source.cells[place + 1].source
+
+
+def test_sections_and_exercises_have_headings_of_one_form(notebook: dict[str, Any]) -> None:
+    prose = "\n\n".join(text(cell) for cell in cells(notebook, "markdown"))
+    sections = re.findall(r"^## (?!Exercises$|What we found)(.*)$", prose, re.MULTILINE)
+    assert [section.split()[0] for section in sections] == [
+        f"{number}." for number in range(1, len(sections) + 1)
+    ]
+    assert prose.count("## Exercises\n") == 1
+    headings = re.findall(r"^\*\*(\d+\.\d+) \((\w+)\)\.\*\*", prose, re.MULTILINE)
+    exercises = [text(cell).partition("\n")[0] for cell in cells(notebook, "code", EXERCISE)]
+    assert [f"# Exercise {number}" for number, _ in headings] == exercises
+    assert {kind for _, kind in headings} <= {"predict", "implement", "break", "explain"}
 
 
 def test_nothing_after_an_exercise_depends_on_it(notebook: dict[str, Any]) -> None:
