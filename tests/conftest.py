@@ -7,11 +7,13 @@
 - `untrained_runs`, `exploration`, `quick_maps`: see tests/support/explorer_fixtures.py.
 """
 
+import atexit
 import csv
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,12 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# What tests find out must neither be remembered beside what the user's runs did, nor be known from
+# earlier tests. Commands that tests start inherit it; so do pytest-xdist's workers, from the
+# process that starts them, which also takes it away at the end.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["RLQKIT_CACHE"] = tempfile.mkdtemp(prefix="rlqkit-tests-")
+    atexit.register(shutil.rmtree, os.environ["RLQKIT_CACHE"], ignore_errors=True)
 
 from browser import browser, chromium  # noqa: E402, F401
 from explorer_fixtures import exploration, quick_maps, untrained_runs  # noqa: E402, F401

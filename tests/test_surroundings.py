@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from rlqkit.files import CACHES, use_writable_caches
+from rlqkit.files import CACHES, cache_folder, use_writable_caches
 
 NOWHERE = "/proc/nowhere"
 """A home that can't be made, not even by root."""
 unix = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody can write")
+
+
+def test_tests_remember_nothing_in_the_users_cache() -> None:
+    """Neither here nor in a command that a test starts."""
+    assert cache_folder().name.startswith("rlqkit-tests-") and cache_folder().is_dir()
+    show = "from rlqkit.files import cache_folder; print(cache_folder())"
+    told = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(cache_folder())
 
 
 @pytest.fixture
