@@ -103,10 +103,11 @@ def _with_fresh_people(benchmark: Benchmark, config: Config) -> Benchmark:
                 f"data.test = {data.test}: identity {shared[0]} is in the {split} images of "
                 f"{benchmark.name} too: choose a data set of other people"
             )
-    if benchmark.synthetic and not other.synthetic:
+    if benchmark.synthetic != other.synthetic:
+        kinds = ("rendered", "real") if other.synthetic else ("real", "rendered")
         raise RlqkitError(
-            f"data.test = {data.test} shows real people, {benchmark.name} rendered ones: choose a "
-            "rendered set"
+            f"data.test = {data.test} shows {kinds[0]} people, {benchmark.name} {kinds[1]} ones: "
+            f"choose a {kinds[1]} set, or --set data.test= for the set's own test people"
         )
     return replace(benchmark, sets=benchmark.sets | fresh)
 

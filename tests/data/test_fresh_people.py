@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from fresh_people import MOVED, TEST_SPLITS, write_fresh_people
 
 from rlqkit.config import Config, load_profile, with_overrides
+from rlqkit.data import registry
 from rlqkit.data.export import export
 from rlqkit.data.fingerprint import fingerprint
 from rlqkit.data.loaders import load_benchmark
@@ -53,6 +55,18 @@ def test_people_in_training_are_refused(tiny_wardrobe: Path, fresh_people: Path)
     samples.to_csv(fresh_people / "samples.csv", index=False)
     message = f"data.test = wardrobe-v2-test2: identity {known} is in the val_query images"
     with pytest.raises(RlqkitError, match=message):
+        load_benchmark(_config(tiny_wardrobe, fresh_people))
+
+
+@pytest.mark.parametrize("real", ["wardrobe-v2", "wardrobe-v2-test2"])
+def test_rendered_and_real_people_are_not_mixed(
+    tiny_wardrobe: Path, fresh_people: Path, real: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the quick profile with a data set of photographs."""
+    monkeypatch.setattr(
+        registry, "load", lambda name, *a, **k: replace(load(name, *a, **k), synthetic=name != real)
+    )
+    with pytest.raises(RlqkitError, match=r"real.*or --set data.test= for the set's own"):
         load_benchmark(_config(tiny_wardrobe, fresh_people))
 
 
