@@ -22,9 +22,9 @@ from PIL import Image
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 # What tests find out must neither be remembered beside what the user's runs did, nor be known from
-# earlier tests. Commands that tests start inherit it; so do pytest-xdist's workers, from the
-# process that starts them, which also takes it away at the end.
-if "PYTEST_XDIST_WORKER" not in os.environ:
+# earlier tests. Whatever the first process starts inherits it: commands, workers of pytest-xdist,
+# spawned processes that import this file again.
+if "rlqkit-tests-" not in os.environ.get("RLQKIT_CACHE", ""):
     os.environ["RLQKIT_CACHE"] = tempfile.mkdtemp(prefix="rlqkit-tests-")
     atexit.register(shutil.rmtree, os.environ["RLQKIT_CACHE"], ignore_errors=True)
 

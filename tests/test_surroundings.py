@@ -18,11 +18,15 @@ unix = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folde
 
 
 def test_tests_remember_nothing_in_the_users_cache() -> None:
-    """Neither here nor in a command that a test starts."""
+    """Neither here nor in a process that a test starts, though that may read conftest.py again."""
     assert cache_folder().name.startswith("rlqkit-tests-") and cache_folder().is_dir()
-    show = "from rlqkit.files import cache_folder; print(cache_folder())"
-    told = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    show = "import conftest; from rlqkit.files import cache_folder; print(cache_folder())"
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    told = subprocess.run(
+        [sys.executable, "-c", show], capture_output=True, text=True, check=True, env=surroundings
+    )
     assert told.stdout.strip() == str(cache_folder())
+    assert cache_folder().is_dir()
 
 
 @pytest.fixture
