@@ -117,7 +117,7 @@ def plot_people_maps(
         *(_dot(c, "o", f"person {p}") for p, c in zip(people, PEOPLE_COLOURS, strict=False)),
         _dot(GREY, "o", "HQ, filled hull"), _dot(GREY, "^", "LQ, open hull"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
