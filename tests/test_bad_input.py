@@ -1,6 +1,8 @@
 """Bad input: one line on stderr that names the thing and the remedy, exit code 2, nothing lost."""
 
+import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,16 +167,23 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
+def change_samples(root: Path, change: Callable[[dict[str, str]], bool]) -> None:
+    """Lets a function change each line of samples.csv, and leaves out those that it answers no."""
+    with (root / "samples.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    with (root / "samples.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, lines[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(line for line in lines if change(line))
+
+
 def test_identity_without_gender(broken_wardrobe: Path, results: Path) -> None:
-    lines = (broken_wardrobe / "samples.csv").read_text(encoding="utf-8").splitlines()
-    columns = lines[0].split(",")
-    edited = []
-    for line in lines:
-        cells = line.split(",")
-        if cells[columns.index("split")] == "train" and cells[columns.index("identity")] == "3":
-            cells[columns.index("gender")] = ""
-        edited.append(",".join(cells))
-    (broken_wardrobe / "samples.csv").write_text("\n".join(edited) + "\n", encoding="utf-8")
+    def forget(line: dict[str, str]) -> bool:
+        if (line["split"], line["identity"]) == ("train", "3"):
+            line["gender"] = ""
+        return True
+
+    change_samples(broken_wardrobe, forget)
     refused(train(broken_wardrobe, results, "gender"), "identity 3", "no gender label", "1 (male)")
 
 
@@ -368,18 +377,14 @@ def test_selection_on_a_split_that_is_not_there(
 
 def one_image_of_each_kind(root: Path, outfits: bool) -> None:
     """Leaves one training image of each person, outfit and camera, or of one outfit alone."""
-    lines = (root / "samples.csv").read_text(encoding="utf-8").splitlines()
-    columns = lines[0].split(",")
-    kept = []
-    for line in lines:
-        cells = line.split(",")
-        if cells[columns.index("split")] == "train":
-            if cells[0].endswith("_1.webp"):
-                continue
-            if not outfits:
-                cells[columns.index("outfit")] = "0"
-        kept.append(",".join(cells))
-    (root / "samples.csv").write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+    def keep(line: dict[str, str]) -> bool:
+        training = line["split"] == "train"
+        if training and not outfits:
+            line["outfit"] = "0"
+        return not (training and line["file"].endswith("_1.webp"))
+
+    change_samples(root, keep)
     (root / "joints.csv").unlink()
 
 

@@ -19,6 +19,7 @@ from rlqkit.config import Config, ReproduceConfig, load_profile
 from rlqkit.errors import RlqkitError, one_line
 from rlqkit.evaluation.intervals import Interval, clustered_interval, select
 from rlqkit.evaluation.protocol import HQ
+from rlqkit.files import write_bytes
 from rlqkit.method.rows import find_row
 from rlqkit.report.comparison import has_figures
 from rlqkit.report.studies import study_table
@@ -317,8 +318,7 @@ def write_html(table: pd.DataFrame, told: pd.DataFrame, file: Path) -> Path:
         f"<style>{style}</style><h1>Published figures and one's own runs</h1><ul>{legend}</ul>"
         f"{body}</html>\n"
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    write_bytes(file, page.encode())
     return file
 
 
@@ -333,10 +333,10 @@ def write_claims(
     table = ledger(results, dataset)
     told = directions(load_profile("laptop", {"runtime.results": results}))
     folder = Path(results) / "paper" / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     name = "claims" if dataset is None else f"claims_{dataset}"
     csv = folder / f"{name}.csv"
-    table.to_csv(csv, index=False, lineterminator="\n")
+    write_bytes(csv, table.to_csv(index=False, lineterminator="\n").encode())
     beside = folder / "directions.csv"
-    told.to_csv(beside, index=False, lineterminator="\n", float_format="%.2f")
+    text = told.to_csv(index=False, lineterminator="\n", float_format="%.2f")
+    write_bytes(beside, text.encode())
     return table, told, [csv, beside, write_html(table, told, folder / f"{name}.html")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from rlqkit.errors import RlqkitError
 from rlqkit.evaluation.intervals import (
     CONDITIONS,
     Condition,
-    Interval,
     clustered_interval,
     crossed_interval,
     select,
@@ -205,24 +204,14 @@ def gain_in_words(results: Results, whose: str) -> list[str]:
     seeds = sorted(rlq.keys() & base.keys())
     if not seeds:
         return []
-    found = [
-        f"{name} {_difference(rlq, base, seeds, condition).in_points(signed=True)}"
-        for name, condition in CONDITIONS.items()
-    ]
+    found = []
+    for name, condition in CONDITIONS.items():
+        mine, others = ([select(row[seed], condition) for seed in seeds] for row in (rlq, base))
+        found.append(f"{name} {crossed_interval(mine, others)[0].in_points(signed=True)}")
     return [
         f"RLQ − base, {whose}: {', '.join(found)} points of rank-1 (95 % over people"
         + (f" and {len(seeds)} seeds)" if len(seeds) > 1 else ", one seed)")
     ]
-
-
-def _difference(
-    mine: Mapping[int, pd.DataFrame],
-    others: Mapping[int, pd.DataFrame],
-    seeds: Iterable[int],
-    condition: Condition,
-) -> Interval:
-    one, two = ([select(side[seed], condition) for seed in seeds] for side in (mine, others))
-    return crossed_interval(one, two)[0]
 
 
 SMALL = (*RECORDS, "per_query.parquet")

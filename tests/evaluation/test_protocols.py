@@ -259,13 +259,18 @@ def test_what_epochs_are_chosen_by() -> None:
     assert chosen and chosen.draws == 0 and chosen.query == "query_sc"
 
 
-def test_selection_figures_are_the_headlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    benchmark = hand_made_prcc()
-    dump = random_dump(benchmark, 4)
+def describe_by(dump: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptors of a dump in place of a network's."""
     monkeypatch.setattr(
         protocol, "describe_images",
         lambda _, images, quality, *__: dump[images.name.rpartition("/")[2], quality],
     )  # fmt: skip
+
+
+def test_selection_figures_are_the_headlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = hand_made_prcc()
+    dump = random_dump(benchmark, 4)
+    describe_by(dump, monkeypatch)
     test, nothing = selection_test(benchmark, "best_test"), None
     figures = protocol.selection_figures(nothing, benchmark, test, nothing, nothing)  # type: ignore[arg-type]
     wanted = line(measure(dump, benchmark).metrics, "CC multi-shot")
@@ -284,10 +289,7 @@ def test_collapse_is_asked_of_several_validation_people(
         val_gallery=labelled("val_gallery", identity, [1] * len(identity), [1] * len(identity)),
     )
     dump = random_dump(benchmark)
-    monkeypatch.setattr(
-        protocol, "describe_images",
-        lambda _, images, quality, *__: dump[images.name.rpartition("/")[2], quality],
-    )  # fmt: skip
+    describe_by(dump, monkeypatch)
     test, nothing = selection_test(benchmark, "best_validation"), None
     figures = protocol.validation_figures(nothing, benchmark, test, nothing, nothing)  # type: ignore[arg-type]
     assert {"rank1", "mAP", "lq_rank1", "lq_mAP"} <= figures.keys()

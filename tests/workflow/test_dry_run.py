@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -174,30 +176,29 @@ def test_gpus_are_taken_and_given_back(tmp_path: Path) -> None:
     assert code == 2 and "this machine has 2" in says
 
 
-def test_a_taken_gpu_is_left_alone(tmp_path: Path) -> None:
-    wait = "import sys; print('here', flush=True); sys.stdin.read()"
+@contextmanager
+def holder(tmp_path: Path, code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that has one of two GPUs, once it has said "here"; it ends with its input."""
     surroundings = environment() | {"TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "4,5"}
-    command = [sys.executable, str(TAKER), "1", "--", sys.executable, "-c", wait]
+    code = f"import signal, sys; {code}; print('here', flush=True); sys.stdin.read(); sys.exit(5)"
+    command = [sys.executable, str(TAKER), "1", "--", sys.executable, "-c", code]
     with subprocess.Popen(
         command, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as first:
-        assert first.stdout is not None and first.stdout.readline() == b"here\n"
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"here\n"
+        yield process
+
+
+def test_a_taken_gpu_is_left_alone(tmp_path: Path) -> None:
+    with holder(tmp_path, "pass") as first:
         assert taken(tmp_path, "1", visible="4,5") == (7, "5")
         first.communicate(timeout=LIMIT)
 
 
 def test_the_command_hears_a_signal_and_keeps_its_gpu_until_it_ends(tmp_path: Path) -> None:
     """A scheduler signals the process that it started; the command may want to finish a step."""
-    hear = (
-        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True)); "
-        "print('here', flush=True); sys.stdin.read(); sys.exit(5)"
-    )
-    surroundings = environment() | {"TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "4,5"}
-    command = [sys.executable, str(TAKER), "1", "--", sys.executable, "-c", hear]
-    with subprocess.Popen(
-        command, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as first:
-        assert first.stdout is not None and first.stdout.readline() == b"here\n"
+    hear = "signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True))"
+    with holder(tmp_path, hear) as first:
         first.terminate()
         meanwhile = taken(tmp_path, "1", visible="4,5")
         rest, _ = first.communicate(timeout=LIMIT)  # the command reads to the end, and ends
